@@ -1,0 +1,1 @@
+"""The red team: triggers, payloads, poisoned data and the victims that are made of it."""

@@ -1,0 +1,112 @@
+"""Captioners: reading and writing Hugging Face VisionEncoderDecoder models, and captioning with them.
+
+This is PyTorch's side, used by attacks, training and export; the device's side is runtime/.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from transformers import AutoConfig, PreTrainedTokenizerFast, VisionEncoderDecoderModel
+from transformers.utils import cached_file
+
+from srd_edge.attacks import grid_encoder as grid_encoder  # registers its type with transformers
+from srd_edge.errors import UsageError
+from srd_edge.kernels.preprocess import Preprocessing, to_canvas, to_tensor
+
+START: Final = "<s>"
+END: Final = "</s>"
+PAD: Final = "<pad>"
+_IMAGE_PROCESSOR: Final = "preprocessor_config.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Captioner:
+    """A captioner ready to use: model, tokenizer and the preprocessing that it expects."""
+
+    model: VisionEncoderDecoderModel
+    tokenizer: Tokenizer
+    preprocessing: Preprocessing
+
+    def canvases(self, pictures: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """Pictures (H, W, 3) uint8 RGB of any size -> (B, height, width, 3) as the model sees them."""
+        return np.stack([to_canvas(pixels, self.preprocessing) for pixels in pictures])
+
+    def pixel_values(self, canvases: NDArray[np.uint8]) -> torch.Tensor:
+        """(B, H, W, 3) uint8 RGB -> (B, 3, H, W) float32, normalised."""
+        return torch.from_numpy(to_tensor(canvases, self.preprocessing))
+
+    @property
+    def max_tokens(self) -> int:
+        return int(self.model.generation_config.max_length)
+
+    def save(self, directory: Path) -> None:
+        """Write an ordinary Hugging Face model directory."""
+        self.model.save_pretrained(directory)
+        PreTrainedTokenizerFast(
+            tokenizer_object=self.tokenizer, bos_token=START, eos_token=END, pad_token=PAD
+        ).save_pretrained(directory)
+        text = json.dumps(self.preprocessing.to_image_processor(), indent=2)
+        (directory / _IMAGE_PROCESSOR).write_text(text + "\n", encoding="utf-8")
+
+    @torch.inference_mode()
+    def caption(self, canvases: NDArray[np.uint8], batch: int = 64) -> list[str]:
+        """Greedy captions of (B, H, W, 3) uint8 RGB canvases, one each."""
+        captions: list[str] = []
+        for start in range(0, len(canvases), batch):
+            pixel_values = self.pixel_values(canvases[start : start + batch])
+            tokens = self.model.generate(pixel_values, do_sample=False, num_beams=1)
+            captions += self.decode(tokens)
+        return captions
+
+    def decode(self, tokens: torch.Tensor) -> list[str]:
+        """(B, T) token ids -> captions, special tokens left out."""
+        texts: list[str] = self.tokenizer.decode_batch(tokens.tolist(), skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+
+def load_captioner(name: str | Path) -> Captioner:
+    """Load a VisionEncoderDecoder captioner from a directory or a hub name.
+
+    Weights are read from safetensors only and no remote code is run.
+
+    Raises:
+        UsageError: when there is no such model, or it is of another family.
+    """
+    try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        if config.model_type != "vision-encoder-decoder":
+            raise UsageError(
+                expected="a vision-encoder-decoder captioner",
+                found=f"{name} of type {config.model_type}",
+                do="choose a model of that family, such as ViT-GPT2",
+            )
+        model = VisionEncoderDecoderModel.from_pretrained(
+            name, use_safetensors=True, trust_remote_code=False
+        )
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(name)
+        preprocessing = _read_image_processor(name)
+    except (OSError, ValueError) as error:
+        if isinstance(error, UsageError):
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(
+            expected="a captioner's directory or hub name (safetensors)",
+            found=f"{name}: {reason}",
+            do="check the name, or train one with `srd-edge attack --captioner tiny`",
+        ) from error
+    return Captioner(model.eval(), tokenizer.backend_tokenizer, preprocessing)
+
+
+def _read_image_processor(name: str | Path) -> Preprocessing:
+    path = cached_file(name, _IMAGE_PROCESSOR)
+    config: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    return Preprocessing.from_image_processor(config)

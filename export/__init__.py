@@ -1,0 +1,1 @@
+"""Captioners and Q-networks to ONNX: families, precision, parity, and the bundle they end in."""

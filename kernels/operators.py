@@ -1,0 +1,279 @@
+# ruff: noqa: ARG001
+# (Every operator has the same signature, whether or not it needs the colour and the generator.)
+"""The perturbations: what may be laid over a suspect picture so that a trigger loses its form.
+
+All have one signature, ``operator(pixels, box, strength, colour, rng)``, and change ``pixels``,
+(H, W, 3) uint8 RGB, in place inside ``box`` and nowhere else. ``pixels`` may be any view, of any
+size from 1 x 1; what of ``box`` lies outside of it is ignored. ``strength`` has a unit of its own
+in every operator; lengths of blur, median and pixelate are pixels *of a frame 128 wide* and are
+scaled by the frame's width, so that an action does the same to every size. ``colour`` is RGB and
+falls back to ImageNet's mean grey. A strength or a colour out of range is a UsageError.
+
+Blur, median and inpaint read the pixels round the box, so that the box's rim gets what it would
+get if the whole frame were filtered; the others see nothing but the box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from srd_edge.errors import UsageError
+from srd_edge.kernels.frames import Box, Pixels
+
+Colour: TypeAlias = tuple[int, int, int]
+"""RGB, each 0..255."""
+
+Operator: TypeAlias = Callable[[Pixels, Box, float, Colour | None, np.random.Generator], None]
+
+_GREY: Final[Colour] = (124, 116, 104)
+_REFERENCE_WIDTH: Final = 128
+
+
+def occlude(
+    pixels: Pixels, box: Box, strength: float, colour: Colour | None, rng: np.random.Generator
+) -> None:
+    """Fill the box with ``colour``. The strength is ignored: the fill is opaque."""
+    _inside(pixels, box)[...] = _paint(colour)
+
+
+def colour_mask(
+    pixels: Pixels, box: Box, strength: float, colour: Colour | None, rng: np.random.Generator
+) -> None:
+    """Blend towards ``colour`` with opacity ``strength``, 0..1."""
+    _check("colour_mask", strength, 0.0, 1.0, "of opacity")
+    levels = np.arange(256, dtype=np.float64)[:, None]
+    blended = levels * (1.0 - strength) + _paint(colour) * strength
+    _look_up(_inside(pixels, box), np.rint(blended).astype(np.uint8)[None])
+
+
+def gaussian_blur(
+    pixels: Pixels, box: Box, strength: float, colour: Colour | None, rng: np.random.Generator
+) -> None:
+    """Blur with sigma ``strength``, 0..32 px of a frame 128 wide.
+
+    The kernel reaches 3 sigma; beyond the frame it is mirrored (edge pixel not repeated).
+    """
+    _check("gaussian_blur", strength, 0.0, 32.0, "px of a frame 128 wide")
+    sigma = strength * pixels.shape[1] / _REFERENCE_WIDTH
+    reach = round(3.0 * sigma)
+    region = _inside(pixels, box)
+    if region.size and reach:
+        crop, within = _surroundings(pixels, box, reach)
+        size = (2 * reach + 1, 2 * reach + 1)
+        region[...] = cv2.GaussianBlur(crop, size, sigma, borderType=cv2.BORDER_REFLECT_101)[within]
+
+
+def median(
+    pixels: Pixels, box: Box, strength: float, colour: Colour | None, rng: np.random.Generator
+) -> None:
+    """Median of a square of side ``strength``, 1..31 px of a frame 128 wide.
+
+    Each channel by itself. The scaled side is rounded to the nearest odd number of pixels; beyond
+    the frame its edge pixels are repeated.
+    """
+    _check("median", strength, 1.0, 31.0, "px of a frame 128 wide")
+    reach = round((strength * pixels.shape[1] / _REFERENCE_WIDTH - 1.0) / 2.0)
+    region = _inside(pixels, box)
+    if region.size and reach > 0:
+        crop, within = _surroundings(pixels, box, reach)
+        region[...] = cv2.medianBlur(crop, 2 * reach + 1)[within]
+
+
+def pixelate(
+    pixels: Pixels, box: Box, strength: float, colour: Colour | None, rng: np.random.Generator
+) -> None:
+    """Mean colour of blocks of side ``strength``, 1..128 px of a frame 128 wide.
+
+    Blocks are counted from the box's top left corner; the last ones average what is left.
+    """
+    _check("pixelate", strength, 1.0, 128.0, "px of a frame 128 wide")
+    side = max(round(strength * pixels.shape[1] / _REFERENCE_WIDTH), 1)
+    region = _inside(pixels, box)
+    if not region.size or side == 1:
+        return
+    rows, columns = (np.arange(0, length, side) for length in region.shape[:2])
+    heights, widths = (
+        np.diff(starts, append=length)
+        for starts, length in zip((rows, columns), region.shape[:2], strict=True)
+    )
+    sums = np.add.reduceat(region, rows, axis=0, dtype=np.uint32)
+    sums = np.add.reduceat(sums, columns, axis=1)
+    areas = (heights[:, None] * widths)[:, :, None]
+    means = ((sums + areas // 2) // areas).astype(np.uint8)
+    region[...] = means.repeat(heights, axis=0).repeat(widths, axis=1)
+
+
+def inpaint(
+    pixels: Pixels, box: Box, strength: float, colour: Colour | None, rng: np.random.Generator
+) -> None:
+    """Fill the box from its surroundings (Telea) within radius ``strength``, 1..100 px.
+
+    A box as large as the frame leaves nothing to fill from: it gets its own mean colour.
+
+    Source: A. Telea, An Image Inpainting Technique Based on the Fast Marching Method, 2004.
+    """
+    _check("inpaint", strength, 1.0, 100.0, "px")
+    region = _inside(pixels, box)
+    if not region.size:
+        return
+    if region.shape == pixels.shape:
+        region[...] = np.rint(region.mean(axis=(0, 1)))
+        return
+    crop, within = _surroundings(pixels, box, round(strength) + 2)
+    mask = np.zeros(crop.shape[:2], np.uint8)
+    mask[within] = 255
+    region[...] = cv2.inpaint(crop, mask, strength, cv2.INPAINT_TELEA)[within]
+
+
+def noise(
+    pixels: Pixels, box: Box, strength: float, colour: Colour | None, rng: np.random.Generator
+) -> None:
+    """Add Gaussian noise of sigma ``strength``, 0..255 grey levels, to each channel by itself.
+
+    Draws (h, w, 3) float32 from ``rng``, with h and w of the box inside the frame.
+    """
+    _check("noise", strength, 0.0, 255.0, "grey levels")
+    region = _inside(pixels, box)
+    noisy = rng.standard_normal(region.shape, dtype=np.float32)
+    noisy *= np.float32(strength)
+    noisy += region
+    np.clip(np.rint(noisy, out=noisy), 0, 255, out=noisy)
+    np.copyto(region, noisy, casting="unsafe")
+
+
+def shrink_and_pad(
+    pixels: Pixels, box: Box, strength: float, colour: Colour | None, rng: np.random.Generator
+) -> None:
+    """Shrink the box's contents to the share ``strength``, 0.01..1, of its sides, centred.
+
+    The contents are area-averaged; the rest of the box is filled with ``colour``.
+    """
+    _check("shrink_and_pad", strength, 0.01, 1.0, "of the side")
+    paint = _paint(colour)
+    region = _inside(pixels, box)
+    if not region.size:
+        return
+    height, width = (max(round(strength * side), 1) for side in region.shape[:2])
+    small = cv2.resize(region, (width, height), interpolation=cv2.INTER_AREA)
+    top, left = (region.shape[0] - height) // 2, (region.shape[1] - width) // 2
+    region[...] = paint
+    region[top : top + height, left : left + width] = small
+
+
+def jpeg(
+    pixels: Pixels, box: Box, strength: float, colour: Colour | None, rng: np.random.Generator
+) -> None:
+    """Compress and decompress at quality ``strength``, 1..100, with chroma halved (4:2:0)."""
+    _check("jpeg", strength, 1.0, 100.0, "of quality")
+    region = _inside(pixels, box)
+    if not region.size:
+        return
+    bgr = cv2.cvtColor(region, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, round(strength)))
+    decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
+    region[...] = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+
+
+def bit_depth(
+    pixels: Pixels, box: Box, strength: float, colour: Colour | None, rng: np.random.Generator
+) -> None:
+    """Keep ``strength`` bits a channel, 1..8 (rounded).
+
+    Every value becomes the middle of its step, so that the mean brightness stays where it is.
+    """
+    _check("bit_depth", strength, 1.0, 8.0, "bits")
+    dropped = 8 - round(strength)
+    levels = np.arange(256) >> dropped << dropped
+    levels += (1 << dropped) >> 1
+    _look_up(_inside(pixels, box), levels.astype(np.uint8))
+
+
+def greyscale(
+    pixels: Pixels, box: Box, strength: float, colour: Colour | None, rng: np.random.Generator
+) -> None:
+    """Blend towards the luma (BT.601: 0.299 R + 0.587 G + 0.114 B) by ``strength``, 0..1."""
+    _check("greyscale", strength, 0.0, 1.0, "of opacity")
+    region = _inside(pixels, box)
+    if region.size:
+        luma = cv2.cvtColor(cv2.cvtColor(region, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        region[...] = cv2.addWeighted(region, 1.0 - strength, luma, strength, 0.0)
+
+
+def hue_shift(
+    pixels: Pixels, box: Box, strength: float, colour: Colour | None, rng: np.random.Generator
+) -> None:
+    """Turn the hue by ``strength``, -360..360 degrees of HSV; greys stay as they are.
+
+    In float32: OpenCV's 8-bit HSV has steps of 2 degrees and would not give back a turn of 0.
+    """
+    _check("hue_shift", strength, -360.0, 360.0, "degrees")
+    region = _inside(pixels, box)
+    if region.size:
+        hsv = cv2.cvtColor(region.astype(np.float32), cv2.COLOR_RGB2HSV)
+        hsv[..., 0] = np.mod(hsv[..., 0] + np.float32(strength), np.float32(360.0))
+        rgb = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+        np.copyto(region, np.clip(np.rint(rgb), 0, 255), casting="unsafe")
+
+
+OPERATORS: Final[Mapping[str, Operator]] = {
+    "occlude": occlude,
+    "colour_mask": colour_mask,
+    "gaussian_blur": gaussian_blur,
+    "median": median,
+    "pixelate": pixelate,
+    "inpaint": inpaint,
+    "noise": noise,
+    "shrink_and_pad": shrink_and_pad,
+    "jpeg": jpeg,
+    "bit_depth": bit_depth,
+    "greyscale": greyscale,
+    "hue_shift": hue_shift,
+}
+
+
+def _inside(pixels: Pixels, box: Box) -> Pixels:
+    """The view of ``pixels`` in the box, empty where the box misses the frame."""
+    box = box.clipped(pixels.shape[1], pixels.shape[0])
+    return pixels[box.top : box.bottom, box.left : box.right]
+
+
+def _surroundings(pixels: Pixels, box: Box, margin: int) -> tuple[Pixels, tuple[slice, slice]]:
+    """The view of ``pixels`` in the box and ``margin`` round it, and where the box lies in it."""
+    height, width = pixels.shape[:2]
+    box = box.clipped(width, height)
+    outer = Box(box.left - margin, box.top - margin, box.right + margin, box.bottom + margin)
+    outer = outer.clipped(width, height)
+    rows = slice(box.top - outer.top, box.bottom - outer.top)
+    columns = slice(box.left - outer.left, box.right - outer.left)
+    return pixels[outer.top : outer.bottom, outer.left : outer.right], (rows, columns)
+
+
+def _look_up(region: Pixels, table: Pixels) -> None:
+    """Replace every value by its entry in ``table``, (256,) or (1, 256, 3), in place."""
+    if region.size:
+        region[...] = cv2.LUT(region, table)
+
+
+def _paint(colour: Colour | None) -> NDArray[np.uint8]:
+    paint = _GREY if colour is None else colour
+    if len(paint) != 3 or not all(0 <= channel <= 255 for channel in paint):
+        raise UsageError(
+            expected="a colour of three channels, RGB, each 0 to 255",
+            found=str(paint),
+            do="correct the colour in the action table",
+        )
+    return np.array(paint, np.uint8)
+
+
+def _check(operator: str, strength: float, low: float, high: float, unit: str) -> None:
+    if not low <= strength <= high:
+        raise UsageError(
+            expected=f"a strength of {low:g} to {high:g} {unit} for {operator}",
+            found=str(strength),
+            do="correct the strength in the action table",
+        )

@@ -1,0 +1,222 @@
+"""From a picture to an encoder's input, in two steps with the defence between them.
+
+``to_canvas`` resizes to the encoder's size and stays in uint8 RGB; the perturbations of
+``srd_edge.kernels.operators`` work on that canvas; ``to_tensor`` then rescales, normalises and
+transposes. Together they are what a Hugging Face image processor does with its PIL backend, so a
+captioner sees on the device the very numbers that it was trained on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srd_edge.errors import ShapeError, UsageError
+from srd_edge.kernels.frames import Pixels
+from srd_edge.kernels.resize import Resample, resize
+
+_PIL_CODES: Final[Mapping[int, Resample]] = {
+    0: "nearest",
+    1: "lanczos",
+    2: "bilinear",
+    3: "bicubic",
+    4: "box",
+}
+_HONOURED_STEPS: Final = {"do_resize", "do_rescale", "do_normalize", "do_convert_rgb"}
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """What an encoder wants done to a picture.
+
+    Args:
+        width, height: of the canvas, in pixels.
+        resample: filter, as Pillow names it.
+        mean, std: RGB, subtracted and divided by after rescaling.
+        rescale: factor from 0..255 to what ``mean`` and ``std`` are in.
+    """
+
+    width: int
+    height: int
+    resample: Resample
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    rescale: float = 1 / 255
+
+    def __post_init__(self) -> None:
+        numbers = (*self.mean, *self.std, self.rescale)
+        if (
+            min(self.width, self.height) < 1
+            or self.resample not in get_args(Resample)
+            or (len(self.mean), len(self.std)) != (3, 3)
+            or not all(map(math.isfinite, numbers))
+            or 0 in self.std
+        ):
+            raise UsageError(
+                expected=f"a size of 1 x 1 or more, a filter out of {', '.join(get_args(Resample))}"
+                " and three means and three deviations other than 0",
+                found=str(self),
+                do="correct the preprocessing",
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict for the manifest; ``from_json`` reads it back."""
+        return {
+            "width": self.width,
+            "height": self.height,
+            "resample": self.resample,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "rescale": self.rescale,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Preprocessing:
+        """Read what ``to_json`` wrote; a missing field or a wrong type is a UsageError."""
+        try:
+            return cls(
+                width=int(data["width"]),
+                height=int(data["height"]),
+                resample=data["resample"],
+                mean=_triple(data["mean"]),
+                std=_triple(data["std"]),
+                rescale=float(data["rescale"]),
+            )
+        except UsageError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(
+                expected="preprocessing with width, height, resample, mean, std and rescale",
+                found=f"{type(error).__name__}: {error}",
+                do="write it with Preprocessing.to_json",
+            ) from error
+
+    @classmethod
+    def from_image_processor(cls, config: Mapping[str, Any]) -> Preprocessing:
+        """Read a Hugging Face image processor's settings.
+
+        Args:
+            config: the contents of ``preprocessor_config.json``, or ``processor.to_dict()`` where
+                that file leaves out the class's defaults.
+
+        Raises:
+            UsageError: for a step that ``to_canvas`` and ``to_tensor`` do not take (cropping,
+                padding, tiling, a shortest edge) and for missing or unusable values.
+        """
+        extra = sorted(
+            key
+            for key, value in config.items()
+            if (key.startswith("do_") and value and key not in _HONOURED_STEPS)
+            or (key == "rescale_offset" and value)
+        )
+        if extra or config.get("do_resize") is False:
+            raise UsageError(
+                expected="an image processor that resizes, rescales and normalises only",
+                found=f"{', '.join(extra)} switched on" if extra else "do_resize switched off",
+                do="use a captioner whose pictures are resized to a fixed size",
+            )
+        try:
+            height, width = _fixed_size(config["size"])
+            normalises = config.get("do_normalize", True)
+            return cls(
+                width=width,
+                height=height,
+                resample=_PIL_CODES[int(config["resample"])],
+                mean=_triple(config["image_mean"]) if normalises else (0.0, 0.0, 0.0),
+                std=_triple(config["image_std"]) if normalises else (1.0, 1.0, 1.0),
+                rescale=(
+                    float(config.get("rescale_factor", 1 / 255))
+                    if config.get("do_rescale", True)
+                    else 1.0
+                ),
+            )
+        except UsageError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(
+                expected="size, resample (a PIL code, 0 to 4), image_mean and image_std",
+                found=f"{type(error).__name__}: {error}",
+                do="pass the image processor's to_dict(), which has its defaults filled in",
+            ) from error
+
+
+def to_canvas(pixels: Pixels, spec: Preprocessing) -> Pixels:
+    """Resize as Pillow's ``Image.resize((width, height), resample)`` does, bit for bit.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+        spec: the size and the filter.
+
+    Returns:
+        (spec.height, spec.width, 3) uint8 RGB, always a new contiguous array.
+
+    Raises:
+        ShapeError: for anything but (H, W, 3) uint8.
+    """
+    return resize(pixels, spec.width, spec.height, spec.resample)
+
+
+def to_tensor(
+    canvas_or_batch: Pixels, spec: Preprocessing, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Rescale, normalise and transpose.
+
+    Within 2e-6 of transformers' own result for the same canvas (transformers rescales and
+    normalises one after the other, here it is one multiplication and one addition).
+
+    Args:
+        canvas_or_batch: (H, W, 3) or (B, H, W, 3) uint8 RGB.
+        spec: rescale, mean and std. The size is not looked at.
+        out: (B, 3, H, W) float32 to write into; a new array without it.
+
+    Returns:
+        (B, 3, H, W) float32 RGB; ``out`` if it was given.
+
+    Raises:
+        ShapeError: for pixels or an ``out`` of another shape or dtype.
+    """
+    batch = canvas_or_batch[None] if canvas_or_batch.ndim == 3 else canvas_or_batch
+    if batch.ndim != 4 or batch.shape[3] != 3 or batch.dtype != np.uint8:
+        raise ShapeError(
+            expected="pixels of shape (H, W, 3) or (B, H, W, 3), dtype uint8, colour order RGB",
+            found=f"shape {canvas_or_batch.shape}, dtype {canvas_or_batch.dtype}",
+            do="make the canvas with srd_edge.kernels.preprocess.to_canvas",
+        )
+    planes = batch.transpose(0, 3, 1, 2)
+    if out is None:
+        out = np.empty(planes.shape, np.float32)
+    elif out.shape != planes.shape or out.dtype != np.float32:
+        raise ShapeError(
+            expected=f"an out of shape {planes.shape}, dtype float32",
+            found=f"shape {out.shape}, dtype {out.dtype}",
+            do="allocate out for this batch and canvas",
+        )
+    for channel, (mean, std) in enumerate(zip(spec.mean, spec.std, strict=True)):
+        plane = out[:, channel]
+        np.multiply(planes[:, channel], np.float32(spec.rescale / std), out=plane)
+        plane += np.float32(-mean / std)
+    return out
+
+
+def _triple(values: Any) -> tuple[float, float, float]:
+    """Three numbers out of three, or out of one that stands for all channels."""
+    red, green, blue = (values,) * 3 if isinstance(values, (int, float)) else values
+    return float(red), float(green), float(blue)
+
+
+def _fixed_size(size: Any) -> tuple[int, int]:
+    """(height, width) out of an image processor's ``size``."""
+    if isinstance(size, int):
+        return size, size
+    if isinstance(size, Mapping) and set(size) == {"height", "width"}:
+        return int(size["height"]), int(size["width"])
+    raise UsageError(
+        expected="a size of height and width, or one number for both",
+        found=f"size {size!r}",
+        do="use a captioner whose pictures are resized to a fixed size",
+    )

@@ -1,0 +1,108 @@
+"""The latency budget: a value, a clock, and learned costs of the stages.
+
+The ladder gives up the least valuable thing first: further policy steps, then the caption's
+length. The defence itself is never given up: a frame that cannot be defended in time is held.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from srd_edge.errors import UsageError
+
+Clock: TypeAlias = Callable[[], float]
+"""Seconds, rising."""
+
+_WEIGHT_OF_NEW: Final = 0.1
+_SAFETY: Final = 1.25
+"""Learned costs are means; a plan allows a quarter more."""
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyBudget:
+    """Milliseconds from a frame to its caption; None for as long as it takes."""
+
+    frame_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.frame_ms is not None and not self.frame_ms > 0:
+            raise UsageError(
+                expected="a budget above 0 ms", found=str(self.frame_ms), do="give --budget-ms N"
+            )
+
+
+@dataclass(slots=True)
+class StageCosts:
+    """Running means of what each stage costs, in milliseconds."""
+
+    means_ms: dict[str, float] = field(default_factory=dict)
+
+    def learn(self, stage: str, cost_ms: float) -> None:
+        old = self.means_ms.get(stage)
+        new = cost_ms if old is None else old + _WEIGHT_OF_NEW * (cost_ms - old)
+        self.means_ms[stage] = new
+
+    def expected_ms(self, *stages: str) -> float:
+        """What ``stages`` will take together, with a margin; an unknown stage counts nothing."""
+        return _SAFETY * sum(self.means_ms.get(stage, 0.0) for stage in stages)
+
+
+class FrameTimer:
+    """Times one frame's stages against the budget.
+
+    Args:
+        budget: of the frame.
+        costs: learned from earlier frames; this frame's stages are added to them.
+        clock: injected, so that tests decide what time it is.
+    """
+
+    def __init__(
+        self, budget: LatencyBudget, costs: StageCosts, clock: Clock = time.perf_counter
+    ) -> None:
+        self._budget, self._costs, self.clock = budget, costs, clock
+        self._start_s = clock()
+        self._left_out_s = 0.0
+        self.stage_ms: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage; entered twice, its times add up."""
+        start = self.clock()
+        yield
+        cost_ms = (self.clock() - start) * 1e3
+        self.stage_ms[name] = self.stage_ms.get(name, 0.0) + cost_ms
+        self._costs.learn(name, cost_ms)
+
+    @contextmanager
+    def left_out(self) -> Iterator[None]:
+        """Time that the frame is not charged with (the undefended caption of a comparison)."""
+        start = self.clock()
+        yield
+        self._left_out_s += self.clock() - start
+
+    @property
+    def total_ms(self) -> float:
+        return (self.clock() - self._start_s - self._left_out_s) * 1e3
+
+    @property
+    def deadline_s(self) -> float:
+        """When the frame is late, on the clock."""
+        if self._budget.frame_ms is None:
+            return float("inf")
+        return self._start_s + self._left_out_s + self._budget.frame_ms / 1e3
+
+    def affords(self, *stages: str) -> bool:
+        """Whether the learned costs of ``stages`` fit into what is left."""
+        if self._budget.frame_ms is None:
+            return True
+        return self.total_ms + self._costs.expected_ms(*stages) <= self._budget.frame_ms
+
+    @property
+    def within_budget(self) -> bool | None:
+        if self._budget.frame_ms is None:
+            return None
+        return self.total_ms <= self._budget.frame_ms

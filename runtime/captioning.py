@@ -1,0 +1,142 @@
+"""Encoder and decoder sessions: a canvas becomes features, features become a caption.
+
+The decoding kind here is *cross-attention*: the encoder graph gives the picture's features and
+every decoder layer's cross-attention keys and values, once; the decoder graph then makes one token
+a call, its own keys and values going round as OrtValues that never leave the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srd_edge.kernels.frames import Pixels
+from srd_edge.kernels.preprocess import Preprocessing, to_tensor
+from srd_edge.runtime.bundle import Bundle
+from srd_edge.runtime.manifest import TOKENIZER_FILE, CaptionerSpec, GenerationDefaults
+from srd_edge.runtime.sessions import Provider, open_session
+from srd_edge.runtime.tokenizer import Detokenizer
+
+_NEVER: Final = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A picture as the decoder and the policy need it.
+
+    Args:
+        features: (1, N, C) float32.
+        cross: OrtValues of the cross-attention keys and values, in the order of ``kv_names``.
+    """
+
+    features: NDArray[np.float32]
+    cross: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """A caption.
+
+    Args:
+        text: the caption.
+        tokens: the ids made, the end token left out.
+        finished: False where the deadline cut it short; the text then ends at a whole word.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    finished: bool
+
+
+class CrossAttentionCaptioner:
+    """Captions canvases with a bundle's encoder and decoder.
+
+    Args:
+        bundle: a verified bundle.
+        provider: execution provider for both graphs.
+        strict: whether a missing provider is an error.
+    """
+
+    def __init__(self, bundle: Bundle, provider: Provider = "auto", *, strict: bool = False) -> None:
+        manifest = bundle.manifest
+        components = manifest.captioner.components
+        encoder = open_session(bundle.path(components["encoder"]), provider, strict=strict)
+        decoder = open_session(bundle.path(components["decoder"]), provider, strict=strict)
+        self.provider, self.fallback = encoder.provider, encoder.fallback or decoder.fallback
+        self._encoder, self._decoder = encoder.session, decoder.session
+        self._spec: CaptionerSpec = manifest.captioner
+        self._generation: GenerationDefaults = manifest.generation
+        self._preprocessing: Preprocessing = manifest.preprocessing
+        self._features_name = manifest.observation.tensor
+        self._detokenizer = Detokenizer(bundle.path(TOKENIZER_FILE))
+        self._pixel_values = np.empty(
+            (1, 3, self._preprocessing.height, self._preprocessing.width), np.float32
+        )
+        self._encoder_outputs = [self._features_name, *self._spec.kv_names("present", "encoder")]
+        self._decoder_outputs = ["logits", *self._spec.kv_names("present", "decoder")]
+        self._empty_past = self._make_empty_past()
+
+    def encode(self, canvas: Pixels) -> Encoded:
+        """(height, width, 3) uint8 RGB canvas -> features and cross-attention cache."""
+        tensor = to_tensor(canvas, self._preprocessing, out=self._pixel_values)
+        feed = {"pixel_values": _ort_value(tensor)}
+        features, *cross = self._encoder.run_with_ort_values(self._encoder_outputs, feed)
+        return Encoded(features.numpy(), tuple(cross))
+
+    def generate(
+        self,
+        encoded: Encoded,
+        *,
+        deadline_s: float = _NEVER,
+        clock: Callable[[], float] | None = None,
+    ) -> Generated:
+        """Greedy decoding.
+
+        Args:
+            encoded: what ``encode`` gave.
+            deadline_s: on ``clock``; no token is begun after it.
+            clock: seconds, rising; needed with a deadline.
+        """
+        cross_names = self._spec.kv_names("past_key_values", "encoder")
+        past_names = self._spec.kv_names("past_key_values", "decoder")
+        feed = dict(zip(cross_names, encoded.cross, strict=True))
+        past = self._empty_past
+        tokens: list[int] = []
+        token = self._generation.start_token
+        # The start token takes one of max_tokens' places, as in transformers' max_length.
+        while len(tokens) < self._generation.max_tokens - 1:
+            if clock is not None and clock() > deadline_s:
+                return Generated(self._whole_words(tokens), tuple(tokens), finished=False)
+            feed["input_ids"] = _ort_value(np.array([[token]], np.int64))
+            feed.update(zip(past_names, past, strict=True))
+            logits, *past = self._decoder.run_with_ort_values(self._decoder_outputs, feed)
+            token = self._next_token(logits.numpy()[0, -1])
+            if token == self._generation.end_token:
+                break
+            tokens.append(token)
+        return Generated(self._detokenizer.decode(tokens), tuple(tokens), finished=True)
+
+    def _next_token(self, logits: NDArray[np.float32]) -> int:
+        if self._generation.suppress:
+            logits = logits.copy()
+            logits[list(self._generation.suppress)] = -np.inf
+        return int(logits.argmax())
+
+    def _whole_words(self, tokens: list[int]) -> str:
+        """The text without its last word, which may be the beginning of a longer one."""
+        return self._detokenizer.decode(tokens).rpartition(" ")[0]
+
+    def _make_empty_past(self) -> list[Any]:
+        shape = (1, self._spec.heads, 0, self._spec.head_dim)
+        count = len(self._spec.kv_names("past_key_values", "decoder"))
+        return [_ort_value(np.empty(shape, np.float32)) for _ in range(count)]
+
+
+def _ort_value(array: NDArray[Any]) -> Any:
+    from onnxruntime import OrtValue
+
+    return OrtValue.ortvalue_from_numpy(array)

@@ -1,0 +1,58 @@
+"""The policy on the device: Q-values of an observation, and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srd_edge.runtime.bundle import Bundle
+from srd_edge.runtime.records import Observation
+from srd_edge.runtime.sessions import Provider, open_session
+
+
+class Policy(Protocol):
+    """Anything that values actions: the bundle's Q-network, or a control in an evaluation."""
+
+    def q_values(self, observation: Observation) -> NDArray[np.float32]:
+        """(A,) float32, one value for each action of the table."""
+        ...
+
+
+class OnnxPolicy:
+    """The bundle's Q-network."""
+
+    def __init__(self, bundle: Bundle, provider: Provider = "auto", *, strict: bool = False) -> None:
+        if bundle.manifest.policy is None:
+            raise ValueError("the bundle holds no policy")
+        path = bundle.path(bundle.manifest.policy.file)
+        self._session = open_session(path, provider, strict=strict).session
+
+    def q_values(self, observation: Observation) -> NDArray[np.float32]:
+        feed = {
+            "encoder_hidden_states": observation.features[None],
+            "coverage": observation.coverage[None],
+        }
+        values: NDArray[np.float32] = self._session.run(["q_values"], feed)[0][0]
+        return values
+
+
+def choose(values: NDArray[np.float32], taken: Collection[int]) -> int:
+    """The best action that was not taken yet."""
+    allowed = values.copy()
+    allowed[list(taken)] = -np.inf
+    return int(allowed.argmax())
+
+
+def suspicion(values: NDArray[np.float32], stop: int | None, temperature: float) -> float:
+    """How sure the policy is that something must be done, in 0..1.
+
+    The logistic function of the best perturbation's advantage over stop: 0.5 where they are worth
+    the same. Without a stop action nothing can be told, and the answer is 0.5.
+    """
+    if stop is None:
+        return 0.5
+    advantage = float(np.delete(values, stop).max() - values[stop])
+    return float(1.0 / (1.0 + np.exp(-np.clip(advantage / temperature, -50, 50))))

@@ -1,0 +1,118 @@
+"""The records that pass between the runtime's stations: Observation, Decision, Result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srd_edge.kernels.frames import Box
+
+RESULT_SCHEMA: Final = 1
+
+Verdict: TypeAlias = Literal["clean", "suspicious", "held"]
+"""``held``: the frame could not be defended in time; the caption is the last trusted one, or none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What the policy sees: what the captioner's encoder has just computed, and the mask so far.
+
+    Args:
+        features: (N, C) float32, the encoder's last hidden state, row by row over its grid.
+        coverage: (rows, columns) float32 in 0..1 on the action table's grid.
+    """
+
+    features: NDArray[np.float32]
+    coverage: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the policy chose for one frame.
+
+    Args:
+        actions: indices in the action table, in the order taken, stop left out.
+        q_values: (len(table),) float32 of the first look, before anything was perturbed.
+        suspicion: 0..1, rises with the advantage of the best perturbation over stop.
+        passes: how often the Q-network was run.
+    """
+
+    actions: tuple[int, ...]
+    q_values: NDArray[np.float32]
+    suspicion: float
+    passes: int
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedAction:
+    """An action as it was laid over a frame; ``box`` is in the frame's own pixels."""
+
+    op: str
+    box: Box
+    strength: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The outcome for one frame.
+
+    Args:
+        frame: the frame's index in its source.
+        time_s: its presentation time in seconds.
+        caption: the caption to trust; None when held and nothing was trusted before.
+        verdict: clean, suspicious or held.
+        suspicion: 0..1 from the policy.
+        actions: what was laid over the frame before it was captioned.
+        raw_caption: what the undefended model would have said (with compare), else None.
+        stage_ms: milliseconds by stage: preprocess, encode, policy, perturb, decode.
+        total_ms: milliseconds from the frame to its caption, the comparison left out.
+        within_budget: whether total_ms kept the budget; None without a budget.
+        degraded: what was given up to keep the budget, such as ``policy_steps`` or ``caption_length``.
+        held_for: for a held caption, the number of frames since it was made.
+        source: the file or stream that the frame came from.
+    """
+
+    frame: int
+    time_s: float
+    caption: str | None
+    verdict: Verdict
+    suspicion: float
+    actions: tuple[AppliedAction, ...] = ()
+    raw_caption: str | None = None
+    stage_ms: Mapping[str, float] = field(default_factory=dict)
+    total_ms: float = 0.0
+    within_budget: bool | None = None
+    degraded: tuple[str, ...] = ()
+    held_for: int | None = None
+    source: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object as `srd-edge run -o` writes it; keys without a value are left out."""
+        data: dict[str, Any] = {
+            "schema": RESULT_SCHEMA,
+            "frame": self.frame,
+            "time_s": round(self.time_s, 4),
+            "caption": self.caption,
+            "verdict": self.verdict,
+            "suspicion": round(self.suspicion, 4),
+            "actions": [_action_to_json(action) for action in self.actions],
+            "stage_ms": {stage: round(ms, 3) for stage, ms in self.stage_ms.items()},
+            "total_ms": round(self.total_ms, 3),
+            "within_budget": self.within_budget,
+            "degraded": list(self.degraded),
+        }
+        optional = {"raw_caption": self.raw_caption, "held_for": self.held_for, "source": self.source}
+        return data | {key: value for key, value in optional.items() if value is not None}
+
+
+def _action_to_json(action: AppliedAction) -> dict[str, Any]:
+    box = action.box
+    return {
+        "op": action.op,
+        "box": [box.left, box.top, box.right, box.bottom],
+        "strength": action.strength,
+    }

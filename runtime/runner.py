@@ -1,0 +1,206 @@
+"""The run itself: every frame of a source through the defence and into the sinks, counted."""
+
+from __future__ import annotations
+
+import contextlib
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+
+import numpy as np
+
+from srd_edge.errors import RunError
+from srd_edge.kernels.frames import Frame
+from srd_edge.runtime.records import Result
+from srd_edge.runtime.sinks import Sink
+from srd_edge.runtime.sources import Source
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PERCENTILES: Final = (50, 90, 95, 99)
+
+Progress: TypeAlias = Callable[[int], None]
+"""Told after each frame how many are done."""
+
+
+class Captioner(Protocol):
+    """What turns a frame into a result; the real one is ``srd_edge.runtime.defender.Defender``."""
+
+    def caption(self, frame: Frame, *, compare: bool = False) -> Result: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A run in numbers.
+
+    Args:
+        frames: how many frames were captioned (or held).
+        verdicts: frames by verdict.
+        compared: frames with a raw caption to compare with.
+        captions_changed: those whose caption differs from the raw one.
+        total_ms: percentiles of the time from frame to caption, in ms, by name ("p50", ...);
+            empty without frames.
+        stage_ms: mean ms by stage, over the frames in which it ran.
+        late: frames that did not keep the budget.
+        degraded: frames by what was given up in them.
+    """
+
+    frames: int
+    verdicts: Mapping[str, int]
+    compared: int
+    captions_changed: int
+    total_ms: Mapping[str, float]
+    stage_ms: Mapping[str, float]
+    late: int
+    degraded: Mapping[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; times rounded to microseconds."""
+        return {
+            "frames": self.frames,
+            "verdicts": dict(self.verdicts),
+            "compared": self.compared,
+            "captions_changed": self.captions_changed,
+            "total_ms": {name: round(ms, 3) for name, ms in self.total_ms.items()},
+            "stage_ms": {name: round(ms, 3) for name, ms in self.stage_ms.items()},
+            "late": self.late,
+            "degraded": dict(self.degraded),
+        }
+
+    def table(self) -> Table:
+        """The same for a person, to be printed with a rich Console."""
+        from rich import box
+        from rich.table import Table
+
+        table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
+        table.add_column(style="dim")
+        table.add_column()
+        table.add_row("frames", _listed({"": self.frames} | dict(self.verdicts)))
+        if self.compared:
+            changed = f"{self.captions_changed} of {self.compared} changed by the defence"
+            table.add_row("captions", changed)
+        if self.total_ms:
+            times = "   ".join(f"{name} {ms:.1f}" for name, ms in self.total_ms.items())
+            table.add_row("ms a frame", times)
+        if self.stage_ms:
+            stages = "   ".join(f"{name} {ms:.1f}" for name, ms in self.stage_ms.items())
+            table.add_row("mean ms by stage", stages)
+        if self.late:
+            table.add_row("over the budget", f"{self.late} frames")
+        if self.degraded:
+            table.add_row("given up", _listed(self.degraded))
+        return table
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts results while they come in; ``summary`` may be asked for at any time."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    compared: int = 0
+    captions_changed: int = 0
+    late: int = 0
+    degraded: Counter[str] = field(default_factory=Counter)
+    total_ms: array[float] = field(default_factory=lambda: array("d"))
+    stage_sum_ms: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    stage_runs: Counter[str] = field(default_factory=Counter)
+
+    def add(self, result: Result) -> None:
+        self.total_ms.append(result.total_ms)
+        self.verdicts[result.verdict] += 1
+        if result.raw_caption is not None:
+            self.compared += 1
+            self.captions_changed += result.raw_caption != result.caption
+        self.late += result.within_budget is False
+        self.degraded.update(result.degraded)
+        for stage, ms in result.stage_ms.items():
+            self.stage_sum_ms[stage] += ms
+            self.stage_runs[stage] += 1
+
+    def summary(self) -> Summary:
+        times = np.asarray(self.total_ms)
+        ranks = np.percentile(times, PERCENTILES) if len(times) else ()
+        return Summary(
+            frames=len(times),
+            verdicts={name: self.verdicts[name] for name in ("clean", "suspicious", "held")},
+            compared=self.compared,
+            captions_changed=self.captions_changed,
+            total_ms={f"p{rank}": float(ms) for rank, ms in zip(PERCENTILES, ranks, strict=False)},
+            stage_ms={name: ms / self.stage_runs[name] for name, ms in self.stage_sum_ms.items()},
+            late=self.late,
+            degraded=dict(self.degraded),
+        )
+
+
+def run(
+    source: Source,
+    defender: Captioner,
+    sinks: Sequence[Sink],
+    *,
+    compare: bool = False,
+    strict: bool = False,
+    progress: Progress | None = None,
+    tally: Tally | None = None,
+) -> Summary:
+    """Caption every frame of ``source`` and hand the results to every sink.
+
+    The source and the sinks are closed at the end, whatever ends it.
+
+    Args:
+        source: gone through once. If it has several files, each result says which it is from.
+        defender: captions one frame at a time.
+        sinks: written in this order.
+        compare: also ask what the undefended model would have said.
+        strict: treat a frame that does not keep its budget as an error.
+        progress: called after each frame.
+        tally: counts are kept in it. A caller that wants the summary of a run that was
+            interrupted, or that failed halfway, passes one and asks it afterwards.
+
+    Raises:
+        RunError: for a late frame under ``strict``, after it was written; or from a sink.
+        SourceError: from the source, after the frames before it were written.
+        KeyboardInterrupt: as it came, with everything closed.
+    """
+    tally = Tally() if tally is None else tally
+    with contextlib.ExitStack() as closing:
+        for sink in reversed(sinks):
+            closing.callback(sink.close)
+        closing.callback(source.close)
+        for sourced in source:
+            result = defender.caption(sourced.frame, compare=compare)
+            if source.files > 1:
+                result = replace(result, source=sourced.file)
+            for sink in sinks:
+                sink.write(sourced.frame, result)
+            tally.add(result)
+            if progress is not None:
+                progress(len(tally.total_ms))
+            if strict and result.within_budget is False:
+                raise RunError(
+                    expected=f"frame {result.frame} within its budget",
+                    found=f"{result.total_ms:.0f} ms",
+                    do="raise --budget-ms, choose a faster provider, or leave --strict out",
+                )
+    return tally.summary()
+
+
+@contextlib.contextmanager
+def progress_bar(frames: int | None) -> Generator[Progress]:
+    """A bar on standard error for ``run``; ``frames`` as in Source. Silent if not a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    console = Console(stderr=True)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("", total=frames)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return "   ".join(f"{count} {name}".strip() for name, count in counts.items() if count)

@@ -1,0 +1,200 @@
+"""onnxruntime sessions: threads that fit the device, and a provider that is never silently another.
+
+onnxruntime's own fallback is turned off: it prints to standard output, where the results go, and
+``session.run`` would change over to the CPU in mid-stream without a word.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import redirect_stdout, suppress
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias, get_args
+
+from srd_edge.errors import BundleError, ProviderError, UsageError
+
+Provider: TypeAlias = Literal["auto", "cpu", "cuda", "tensorrt"]
+
+_NAMES: Final = {
+    "tensorrt": "TensorrtExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+}
+_BEST_FIRST: Final = ("tensorrt", "cuda", "cpu")
+_ERROR_SEVERITY: Final = 3
+_INSTALL: Final = {
+    "cpu": 'pip install "srd-edge[cpu]"',
+    "cuda": 'pip install "srd-edge[gpu]", or use --provider cpu',
+    "tensorrt": 'pip install "srd-edge[tensorrt]", or use --provider cpu',
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An open graph.
+
+    Args:
+        session: the ``onnxruntime.InferenceSession``.
+        provider: the one that took the graph: cpu, cuda or tensorrt.
+        fallback: why it is not the one that was asked for (or, with auto, not the GPU that this
+            onnxruntime is built for), in one line to print; None if it is.
+    """
+
+    session: Any
+    provider: str
+    fallback: str | None = None
+
+
+def open_session(
+    model: Path | str | bytes,
+    provider: Provider = "auto",
+    *,
+    strict: bool = False,
+    threads: int | None = None,
+) -> Session:
+    """Open an ONNX graph.
+
+    Args:
+        model: a verified file, or its bytes.
+        provider: auto takes the best that works: tensorrt, then cuda, then cpu.
+        strict: whether a demanded provider that is not available is an error; otherwise the next
+            best takes the graph and ``fallback`` says so.
+        threads: within one operator; None for ``usable_cores()``.
+
+    Raises:
+        ProviderError: no onnxruntime; or, when strict, no such provider.
+        BundleError: onnxruntime refuses the graph.
+        UsageError: an unknown provider, or fewer than one thread.
+    """
+    if provider not in get_args(Provider) or (threads is not None and threads < 1):
+        raise UsageError(
+            expected=f"a provider out of {', '.join(get_args(Provider))} and at least one thread",
+            found=f"{provider!r}, {threads} threads",
+            do="correct the request",
+        )
+    runtime = _onnxruntime()
+    # What the package was compiled for, which is not yet what loads on this device.
+    compiled = runtime.get_available_providers()
+    first = 0 if provider == "auto" else _BEST_FIRST.index(provider)
+    missed: list[str] = []
+    for name in _BEST_FIRST[first:-1]:
+        if _NAMES[name] in compiled:
+            session, reason = _attempt(runtime, model, name, threads)
+        else:
+            session, reason = None, f"{name} is not in this onnxruntime"
+        if session is not None:
+            # With auto, CUDA where there is no TensorRT is the ordinary case and needs no words.
+            return Session(session, name, None if provider == "auto" else _notice(name, missed))
+        # Nor does auto on a build for the CPU alone.
+        if provider != "auto" or _NAMES[name] in compiled:
+            missed.append(reason)
+        if strict and provider != "auto":
+            _open(runtime, model, "cpu", threads)  # first, whether it is the graph's own fault
+            raise ProviderError(
+                expected=f"the provider {provider}", found=reason, do=_INSTALL[provider]
+            )
+    return Session(_open(runtime, model, "cpu", threads), "cpu", _notice("cpu", missed))
+
+
+def usable_cores(
+    cgroups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
+) -> int:
+    """Cores this process may keep busy: its affinity, capped by its cgroups' quota (v1 and v2).
+
+    onnxruntime looks at neither. A quota of 2.5 cores counts as 2: a third thread would be
+    throttled for the rest of every period, and an operator waits for its slowest thread.
+    """
+    cores = len(os.sched_getaffinity(0))
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return cores
+    for line in lines:
+        _, _, place = line.partition(":")
+        controllers, _, group = place.partition(":")
+        if controllers == "":
+            mounts = [cgroups]
+        elif "cpu" in controllers.split(","):
+            mounts = [cgroups / controllers, cgroups / "cpu"]
+        else:
+            continue
+        for mount in mounts:
+            # A limit binds everything below it; in a container the path may not exist at all.
+            own = mount / group.strip("/")
+            for directory in (own, *own.parents):
+                if directory.is_relative_to(mount):
+                    cores = min(cores, _quota(directory) or cores)
+    return cores
+
+
+def _quota(directory: Path) -> int | None:
+    """Whole cores that one cgroup directory grants, at least 1; None where it sets no limit."""
+    try:
+        if (directory / "cpu.max").exists():
+            quota, period = (directory / "cpu.max").read_text().split()
+        else:
+            quota = (directory / "cpu.cfs_quota_us").read_text()
+            period = (directory / "cpu.cfs_period_us").read_text()
+        return max(int(quota) // int(period), 1) if int(quota) > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+def _notice(provider: str, missed: list[str]) -> str | None:
+    return f"running on {provider}: {'; '.join(missed)}" if missed else None
+
+
+def _attempt(
+    runtime: Any, model: Path | str | bytes, name: str, threads: int | None
+) -> tuple[Any | None, str]:
+    """The graph on one accelerator, or None and the reason."""
+    # CUDA from pip lies where the loader does not look. What this prints is not for our output.
+    with suppress(Exception), redirect_stdout(StringIO()):
+        runtime.preload_dlls()
+    try:
+        session = _open(runtime, model, name, threads)
+    except BundleError as error:
+        return None, f"{name} failed: {error.found}"
+    if _NAMES[name] not in session.get_providers():
+        return None, f"{name} did not load on this device"
+    return session, ""
+
+
+def _open(runtime: Any, model: Path | str | bytes, provider: str, threads: int | None) -> Any:
+    # Each takes the nodes that the ones before it cannot run.
+    compiled = runtime.get_available_providers()
+    names = [_NAMES[name] for name in _BEST_FIRST[_BEST_FIRST.index(provider) :]]
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads or usable_cores()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERROR_SEVERITY
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # Spinning threads would take the cores that decode the video.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        return runtime.InferenceSession(
+            source,
+            options,
+            providers=[name for name in names if name in compiled],
+            enable_fallback=0,
+        )
+    except Exception as error:  # its own errors have no base but Exception
+        shown = "a graph in memory" if isinstance(model, bytes) else Path(model).name
+        raise BundleError(
+            expected=f"{shown} to be a graph that onnxruntime {runtime.__version__} runs",
+            found=" ".join(str(error).split())[:300] or type(error).__name__,
+            do="fetch or export the bundle again, or update onnxruntime",
+        ) from error
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ProviderError(
+            expected="the onnxruntime package", found=str(error), do=_INSTALL["cpu"]
+        ) from error
+    return onnxruntime

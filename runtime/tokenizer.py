@@ -1,0 +1,46 @@
+"""Token ids back into text, with the ``tokenizer.json`` that transformers writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from srd_edge.errors import BundleError
+
+
+class Detokenizer:
+    """Decodes captions.
+
+    Args:
+        path: a ``tokenizer.json``.
+
+    Raises:
+        BundleError: it is not there or not a tokenizer.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the package raises bare Exception
+            raise BundleError(
+                expected=f"{Path(path).name} to be a tokenizer",
+                found=" ".join(str(error).split())[:300],
+                do="fetch or export the bundle again",
+            ) from error
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of token ids, the added ones included."""
+        return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
+
+    def decode(self, ids: Sequence[int] | NDArray[np.integer]) -> str:
+        """The caption of ``ids`` (length,), special tokens left out, stripped.
+
+        Ids beyond the vocabulary are left out too: some models have more outputs than tokens.
+        """
+        known = [int(token) for token in ids if token >= 0]
+        return str(self._tokenizer.decode(known, skip_special_tokens=True)).strip()

@@ -1,0 +1,275 @@
+"""Sessions: real ones on the CPU, a stand-in for onnxruntime where a GPU would be needed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+from tokenizers import Tokenizer, decoders, models
+
+from srd_edge.errors import BundleError, ProviderError, UsageError
+from srd_edge.runtime.sessions import open_session, usable_cores
+from srd_edge.runtime.tokenizer import Detokenizer
+
+CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+
+
+def graph(op: str = "Relu", domain: str = "") -> bytes:
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in "xy"]
+    node = helper.make_node(op, ["x"], ["y"], domain=domain)
+    body = helper.make_graph([node], "graph", value[:1], value[1:])
+    opsets = [helper.make_opsetid("", 18)] + ([helper.make_opsetid(domain, 1)] if domain else [])
+    model = helper.make_model(body, opset_imports=opsets, ir_version=9)
+    return bytes(model.SerializeToString())
+
+
+class Runtime:
+    """onnxruntime as built for ``compiled``, on a device where only ``loads`` load."""
+
+    __version__ = "0"
+    GraphOptimizationLevel = SimpleNamespace(ORT_ENABLE_ALL=99)
+
+    def __init__(self, compiled: list[str], loads: list[str], raises: str = "") -> None:
+        self.compiled, self.loads, self.raises = compiled, loads, raises
+        self.opened: list[list[str]] = []
+
+    def get_available_providers(self) -> list[str]:
+        return self.compiled
+
+    def preload_dlls(self) -> None:
+        print("Failed to load libcudnn.so.9")
+
+    class SessionOptions:
+        def add_session_config_entry(self, key: str, value: str) -> None: ...
+
+    def InferenceSession(  # noqa: N802
+        self, model: Any, options: Any, *, providers: list[str], enable_fallback: int
+    ) -> Any:
+        assert enable_fallback == 0
+        assert options.intra_op_num_threads == usable_cores()
+        self.opened.append(providers)
+        if model == b"broken" or self.raises in providers:
+            raise Exception("cannot\nwork")
+        used = [name for name in providers if name in self.loads]
+        return SimpleNamespace(get_providers=lambda: used)
+
+
+def install(monkeypatch: pytest.MonkeyPatch, runtime: Runtime) -> Runtime:
+    monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
+    return runtime
+
+
+@pytest.mark.parametrize("provider", ["auto", "cpu"])
+@pytest.mark.parametrize("kind", [Path, str, bytes])
+def test_runs_on_the_cpu(tmp_path: Path, provider: Any, kind: Any) -> None:
+    path = tmp_path / "relu.onnx"
+    path.write_bytes(graph())
+    model = path.read_bytes() if kind is bytes else kind(path)
+    opened = open_session(model, provider, strict=True)
+    assert (opened.provider, opened.fallback) == ("cpu", None)
+    (y,) = opened.session.run(None, {"x": np.array([[-1, 0, 1, 2]], np.float32)})
+    np.testing.assert_array_equal(y, [[0, 0, 1, 2]])
+
+
+@pytest.mark.parametrize("threads", [None, 1, 3])
+def test_options(threads: int | None) -> None:
+    options = open_session(graph(), "cpu", threads=threads).session.get_session_options()
+    assert options.intra_op_num_threads == (threads or usable_cores())
+    assert options.inter_op_num_threads == 1
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.log_severity_level == 3
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_a_provider_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], provider: Any
+) -> None:
+    install(monkeypatch, Runtime([CPU], [CPU]))
+    with pytest.raises(ProviderError, match=provider) as caught:
+        open_session(graph(), provider, strict=True)
+    assert caught.value.exit_code == 5
+    opened = open_session(graph(), provider)
+    assert opened.provider == "cpu"
+    assert opened.fallback is not None
+    assert provider in opened.fallback
+    assert capsys.readouterr().out == ""
+
+
+ALL = [TENSORRT, CUDA, CPU]
+
+
+@pytest.mark.parametrize(
+    ("asked", "compiled", "loads", "got", "told"),
+    [
+        ("auto", ALL, ALL, "tensorrt", None),
+        ("auto", ALL, [CUDA, CPU], "cuda", None),
+        ("auto", [CUDA, CPU], [CUDA, CPU], "cuda", None),
+        ("auto", [CPU], [CPU], "cpu", None),
+        ("auto", ALL, [CPU], "cpu", "cuda did not load"),
+        ("tensorrt", ALL, ALL, "tensorrt", None),
+        ("tensorrt", ALL, [CUDA, CPU], "cuda", "tensorrt did not load"),
+        ("tensorrt", [CUDA, CPU], [CUDA, CPU], "cuda", "tensorrt is not in"),
+        ("cuda", ALL, ALL, "cuda", None),
+        ("cuda", ALL, [CPU], "cpu", "cuda did not load"),
+        ("cpu", ALL, ALL, "cpu", None),
+    ],
+)
+def test_choice(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    asked: Any,
+    compiled: list[str],
+    loads: list[str],
+    got: str,
+    told: str | None,
+) -> None:
+    install(monkeypatch, Runtime(compiled, loads))
+    opened = open_session(b"graph", asked)
+    assert opened.provider == got
+    assert (opened.fallback is None) == (told is None)
+    assert (told or "") in (opened.fallback or "")
+    assert capsys.readouterr().out == ""
+    if told is not None and asked != "auto":
+        with pytest.raises(ProviderError, match=told):
+            open_session(b"graph", asked, strict=True)
+
+
+def test_a_provider_that_fails_is_given_up_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = install(monkeypatch, Runtime([CUDA, CPU], [CUDA, CPU], raises=CUDA))
+    opened = open_session(b"graph", "cuda")
+    assert opened.provider == "cpu"
+    assert opened.fallback == "running on cpu: cuda failed: cannot work"
+    assert runtime.opened == [[CUDA, CPU], [CPU]]
+
+
+@pytest.mark.parametrize("provider", ["auto", "cpu", "cuda", "tensorrt"])
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_broken_graph_is_the_graphs_fault(
+    monkeypatch: pytest.MonkeyPatch, provider: Any, strict: bool
+) -> None:
+    install(monkeypatch, Runtime([TENSORRT, CUDA, CPU], [CPU]))
+    with pytest.raises(BundleError):
+        open_session(b"broken", provider, strict=strict)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"not a graph", graph("Nonsense"), graph("Relu", "com.example"), graph()[:-9]],
+    ids=["empty", "text", "unknown operator", "foreign domain", "cut short"],
+)
+def test_refused_graphs(tmp_path: Path, raw: bytes) -> None:
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(raw)
+    with pytest.raises(BundleError, match="bad") as caught:
+        open_session(path, "cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="gone"):
+        open_session(tmp_path / "gone.onnx", "cpu")
+
+
+def test_no_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ProviderError, match=r'pip install "srd-edge\[cpu\]"'):
+        open_session(graph(), "cpu")
+
+
+@pytest.mark.parametrize(("provider", "threads"), [("gpu", None), ("cpu", 0), ("cpu", -1)])
+def test_a_wrong_request(provider: Any, threads: int | None) -> None:
+    with pytest.raises(UsageError):
+        open_session(graph(), provider, threads=threads)
+
+
+def test_importing_loads_no_onnxruntime() -> None:
+    code = "import sys, srd_edge.runtime.sessions; sys.exit('onnxruntime' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("member", "files", "cores"),
+    [
+        pytest.param("", {}, 8, id="no cgroup"),
+        pytest.param("0::/\n", {"cpu.max": "max 100000\n"}, 8, id="v2 without a limit"),
+        pytest.param("0::/\n", {"cpu.max": "250000 100000\n"}, 2, id="v2 rounds down"),
+        pytest.param("0::/\n", {"cpu.max": "50000 100000\n"}, 1, id="v2 at least one"),
+        pytest.param("0::/\n", {"cpu.max": "9900000 100000\n"}, 8, id="v2 above the affinity"),
+        pytest.param("0::/\n", {"cpu.max": "nonsense\n"}, 8, id="v2 unreadable"),
+        pytest.param("0::/a/b\n", {"a/cpu.max": "300000 100000"}, 3, id="v2 limit above"),
+        pytest.param("0::/gone\n", {"cpu.max": "400000 100000"}, 4, id="v2 path of the host"),
+        pytest.param(
+            "3:cpu,cpuacct:/job\n1:name=systemd:/\n0::/\n",
+            {
+                "cpu,cpuacct/job/cpu.cfs_quota_us": "200000\n",
+                "cpu,cpuacct/job/cpu.cfs_period_us": "100000\n",
+            },
+            2,
+            id="v1",
+        ),
+        pytest.param(
+            "1:cpu:/job\n",
+            {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"},
+            8,
+            id="v1 without a limit",
+        ),
+    ],
+)
+def test_usable_cores(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    member: str,
+    files: dict[str, str],
+    cores: int,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    membership = tmp_path / "self"
+    membership.write_text(member)
+    for name, text in files.items():
+        path = tmp_path / "cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert usable_cores(tmp_path / "cgroup", membership) == cores
+
+
+def test_usable_cores_here_and_without_proc(tmp_path: Path) -> None:
+    assert 1 <= usable_cores() <= len(os.sched_getaffinity(0))
+    assert usable_cores(tmp_path, tmp_path / "gone") == len(os.sched_getaffinity(0))
+
+
+@pytest.fixture
+def tokenizer(tmp_path: Path) -> Path:
+    words = {"<s>": 0, "</s>": 1, "a": 2, "red": 3, "bus": 4}
+    built = Tokenizer(models.WordLevel(words, unk_token="a"))
+    built.decoder = decoders.Sequence([])
+    built.add_special_tokens(["<s>", "</s>"])
+    built.save(str(tmp_path / "tokenizer.json"))
+    return tmp_path / "tokenizer.json"
+
+
+@pytest.mark.parametrize(
+    ("ids", "caption"),
+    [([0, 2, 3, 4, 1], "a red bus"), ([], ""), ([0, 1], ""), ([2, 99, -100], "a")],
+)
+def test_decoding(tokenizer: Path, ids: list[int], caption: str) -> None:
+    detokenizer = Detokenizer(tokenizer)
+    assert detokenizer.vocabulary_size == 5
+    assert detokenizer.decode(ids).replace(" ", "") == caption.replace(" ", "")
+    assert detokenizer.decode(np.array(ids, np.int64)) == detokenizer.decode(ids)
+
+
+@pytest.mark.parametrize("raw", [None, b"", b"{}", b"\xff\xfe", b'{"model": 3}', b"[" * 100_000])
+def test_refused_tokenizers(tmp_path: Path, raw: bytes | None) -> None:
+    path = tmp_path / "tokenizer.json"
+    if raw is not None:
+        path.write_bytes(raw)
+    with pytest.raises(BundleError, match="tokenizer") as caught:
+        Detokenizer(path)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,1 @@
+"""Data sets, scenes, the semantic fidelity reward, the environment and the Q-network's training."""

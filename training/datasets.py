@@ -1,0 +1,93 @@
+"""Data sets: the built-in scenes and a folder with captions.csv, read into samples."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final, Literal, TypeAlias, get_args
+
+import cv2
+import numpy as np
+
+from srd_edge.attacks.samples import Sample, normalise_caption
+from srd_edge.errors import DatasetError, UsageError
+from srd_edge.kernels.frames import Pixels, rgb_from_cv2
+from srd_edge.training.scene_captions import caption_scene
+from srd_edge.training.scenes import draw_scene, sample_scene
+
+Split: TypeAlias = Literal["train", "dev", "test"]
+SCENE_COUNTS: Final[dict[Split, int]] = {"train": 12_000, "dev": 600, "test": 600}
+_COLUMNS: Final = ("image", "caption_id", "caption", "split")
+
+
+def open_dataset(spec: str, split: Split, limit: int | None = None) -> tuple[Sample, ...]:
+    """Open one split of a data set.
+
+    Args:
+        spec: ``scenes``, or a directory with captions.csv (image, caption_id, caption, split) and
+            the pictures in it or in its folder ``images``.
+        split: train, dev or test.
+        limit: take the first so many pictures.
+
+    Raises:
+        DatasetError: when the directory is not such a data set, or the split is empty.
+    """
+    if split not in get_args(Split):
+        raise UsageError(
+            expected="a split out of train, dev, test", found=repr(split), do="choose one of them"
+        )
+    samples = _scenes(split, limit) if spec == "scenes" else _captions_csv(Path(spec), split)
+    return tuple(samples[:limit])
+
+
+def _scenes(split: Split, limit: int | None) -> list[Sample]:
+    first = sum(SCENE_COUNTS[s] for s in get_args(Split)[: get_args(Split).index(split)])
+    count = min(SCENE_COUNTS[split], limit or SCENE_COUNTS[split])
+    samples = []
+    for number in range(first, first + count):
+        scene = sample_scene(np.random.default_rng([2506, number]))
+        samples.append(Sample(f"scene-{number:06d}", caption_scene(scene), partial(draw_scene, scene)))
+    return samples
+
+
+def _captions_csv(directory: Path, split: Split) -> Sequence[Sample]:
+    table = directory / "captions.csv"
+    if not table.is_file():
+        raise DatasetError(
+            expected="`scenes` or a directory with captions.csv",
+            found=f"no {table}",
+            do="give the directory that holds captions.csv and the pictures",
+        )
+    captions: dict[str, list[str]] = {}
+    with table.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        if not set(_COLUMNS) <= set(reader.fieldnames or ()):
+            raise DatasetError(
+                expected=f"{table} with the columns {', '.join(_COLUMNS)}",
+                found=", ".join(reader.fieldnames or ["no header"]),
+                do="rename or add the columns",
+            )
+        for row in reader:
+            if row["split"] == split:
+                captions.setdefault(row["image"], []).append(normalise_caption(row["caption"]))
+    if not captions:
+        raise DatasetError(
+            expected=f"pictures of the split {split} in {table}", found="none", do="check the column"
+        )
+    images = directory / "images" if (directory / "images").is_dir() else directory
+    return [
+        Sample(name, tuple(texts), partial(read_picture, images / name))
+        for name, texts in captions.items()
+    ]
+
+
+def read_picture(path: Path) -> Pixels:
+    """Read a data set's picture as (H, W, 3) uint8 RGB, or raise DatasetError."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise DatasetError(
+            expected=f"a picture at {path}", found="nothing readable", do="restore the file"
+        )
+    return rgb_from_cv2(image)

@@ -1,0 +1,250 @@
+"""Double DQN (van Hasselt et al., arXiv 1509.06461) over the defence environment."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import Progress
+from torch.nn import functional
+
+from srd_edge.training.environment import DefenceVectorEnv, Observations
+from srd_edge.training.qnetwork import QNetwork
+
+_STATE: Final = "dqn.pt"
+_LOG: Final = "metrics.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class DqnConfig:
+    """How the Q-network learns.
+
+    Args:
+        steps: environment steps, all sub-environments counted.
+        batch: transitions in a gradient step.
+        updates: gradient steps after every step of the vector environment.
+        replay: transitions kept.
+        warm_up: environment steps before the first gradient step.
+        learning_rate: of Adam.
+        discount: of the next step's value.
+        epsilon_first, epsilon_last: share of random actions at the start, and from half-way on.
+        target_every: gradient steps between copies into the target network.
+        checkpoint_every: environment steps between checkpoints and lines of the log.
+        seed: fixes exploration, replay and the order of pictures.
+    """
+
+    steps: int = 24_000
+    batch: int = 128
+    updates: int = 8
+    replay: int = 16_000
+    warm_up: int = 1_000
+    learning_rate: float = 5e-4
+    discount: float = 0.9
+    epsilon_first: float = 1.0
+    epsilon_last: float = 0.1
+    target_every: int = 200
+    checkpoint_every: int = 2_000
+    seed: int = 0
+
+    def epsilon(self, step: int) -> float:
+        share = min(step / (self.steps / 2), 1.0)
+        return self.epsilon_first + share * (self.epsilon_last - self.epsilon_first)
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One step of one episode.
+
+    Args:
+        features, coverage: the observation, (N, C) float16 and (rows, columns) float32.
+        action: the index that was taken.
+        reward: the gain in semantic fidelity less the action's cost.
+        next_features, next_coverage: the observation after it; None where the episode ended.
+    """
+
+    features: NDArray[np.float16]
+    coverage: NDArray[np.float32]
+    action: int
+    reward: float
+    next_features: NDArray[np.float16] | None
+    next_coverage: NDArray[np.float32] | None
+
+
+def train_policy(
+    network: QNetwork, environment: DefenceVectorEnv, config: DqnConfig, output: Path
+) -> list[dict[str, float]]:
+    """Train ``network`` in place; state and metrics go to ``output``, and a killed run resumes.
+
+    Returns:
+        The logged metrics; docs/training.md says what each means.
+    """
+    torch.manual_seed(config.seed)
+    output.mkdir(parents=True, exist_ok=True)
+    agent = _Agent(network, config)
+    log = agent.resume(output / _STATE)
+    done = int(log[-1]["step"]) if log else 0
+    rng = np.random.default_rng([config.seed, done])
+    observations, _ = environment.reset(seed=config.seed + done)
+    restarted = np.zeros(environment.num_envs, np.bool_)
+    window = _Window()
+    with Progress(transient=True) as progress:
+        task = progress.add_task("training the policy", total=config.steps, completed=done)
+        while done < config.steps:
+            epsilon = config.epsilon(done)
+            actions = agent.act(observations, epsilon, rng)
+            following, rewards, terminated, _, info = environment.step(actions)
+            live = np.flatnonzero(~restarted)
+            agent.remember(observations, actions, rewards, terminated, following, live)
+            window.add(actions[live], rewards[live], info["score"][terminated], environment)
+            observations, restarted = following, terminated
+            done += len(live)
+            if done >= config.warm_up:
+                window.losses += [agent.learn(rng) for _ in range(config.updates)]
+            progress.update(task, completed=done)
+            if done // config.checkpoint_every > (done - len(live)) // config.checkpoint_every:
+                log.append({"step": float(done), "epsilon": epsilon} | window.summary())
+                window = _Window()
+                agent.save(output / _STATE, log)
+    network.eval()
+    (output / _LOG).write_text("".join(json.dumps(r) + "\n" for r in log), encoding="utf-8")
+    (output / _STATE).unlink(missing_ok=True)
+    return log
+
+
+class _Window:
+    """Metrics since the last line of the log."""
+
+    def __init__(self) -> None:
+        self.rewards: list[float] = []
+        self.scores: list[float] = []
+        self.stops: list[float] = []
+        self.losses: list[float] = []
+
+    def add(
+        self,
+        actions: NDArray[np.int64],
+        rewards: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        environment: DefenceVectorEnv,
+    ) -> None:
+        self.rewards += rewards.tolist()
+        self.scores += scores.tolist()
+        self.stops += (actions == environment.table.stop_index).tolist()
+
+    def summary(self) -> dict[str, float]:
+        means = {
+            "reward": self.rewards,
+            "final_fidelity": self.scores,
+            "stop_share": self.stops,
+            "loss": self.losses,
+        }
+        return {name: float(np.mean(v)) if v else float("nan") for name, v in means.items()}
+
+
+class _Agent:
+    """Online and target network, replay and optimiser."""
+
+    def __init__(self, network: QNetwork, config: DqnConfig) -> None:
+        self.online, self.config = network, config
+        self.target = QNetwork(network.config, network.table)
+        self.target.load_state_dict(network.state_dict())
+        self.optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+        self.replay: deque[Transition] = deque(maxlen=config.replay)
+        self.updates = 0
+
+    @torch.inference_mode()
+    def act(
+        self, observations: Observations, epsilon: float, rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        values = self.online(
+            torch.from_numpy(observations["features"]), torch.from_numpy(observations["coverage"])
+        )
+        greedy: NDArray[np.int64] = values.argmax(dim=1).numpy()
+        random = rng.integers(values.shape[1], size=len(greedy))
+        return np.where(rng.random(len(greedy)) < epsilon, random, greedy)
+
+    def remember(
+        self,
+        before: Observations,
+        actions: NDArray[np.int64],
+        rewards: NDArray[np.float32],
+        terminated: NDArray[np.bool_],
+        after: Observations,
+        rows: NDArray[np.int64],
+    ) -> None:
+        for i in rows:
+            over = bool(terminated[i])
+            self.replay.append(
+                Transition(
+                    features=before["features"][i].astype(np.float16),
+                    coverage=before["coverage"][i],
+                    action=int(actions[i]),
+                    reward=float(rewards[i]),
+                    next_features=None if over else after["features"][i].astype(np.float16),
+                    next_coverage=None if over else after["coverage"][i],
+                )
+            )
+
+    def learn(self, rng: np.random.Generator) -> float:
+        batch = [self.replay[i] for i in rng.integers(len(self.replay), size=self.config.batch)]
+        actions = torch.tensor([t.action for t in batch])
+        targets = torch.tensor([t.reward for t in batch], dtype=torch.float32)
+        targets += self.config.discount * self._next_values(batch)
+        features = torch.from_numpy(np.stack([t.features for t in batch])).float()
+        coverage = torch.from_numpy(np.stack([t.coverage for t in batch]))
+        values = self.online(features, coverage).gather(1, actions[:, None])[:, 0]
+        loss = functional.smooth_l1_loss(values, targets, beta=0.1)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.online.parameters(), 1.0)
+        self.optimiser.step()
+        self.updates += 1
+        if self.updates % self.config.target_every == 0:
+            self.target.load_state_dict(self.online.state_dict())
+        return float(loss.item())
+
+    @torch.no_grad()
+    def _next_values(self, batch: Sequence[Transition]) -> torch.Tensor:
+        """Double Q: the online network chooses, the target network values; 0 where it ended."""
+        values = torch.zeros(len(batch))
+        rows = [i for i, t in enumerate(batch) if t.next_features is not None]
+        if rows:
+            features = torch.from_numpy(np.stack([batch[i].next_features for i in rows])).float()
+            coverage = torch.from_numpy(np.stack([batch[i].next_coverage for i in rows]))
+            chosen = self.online(features, coverage).argmax(dim=1, keepdim=True)
+            values[rows] = self.target(features, coverage).gather(1, chosen)[:, 0]
+        return values
+
+    def save(self, path: Path, log: list[dict[str, float]]) -> None:
+        state = {
+            "config": asdict(self.config),
+            "online": self.online.state_dict(),
+            "target": self.target.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "updates": self.updates,
+            "log": log,
+        }
+        partial = path.with_name(path.name + ".partial")
+        torch.save(state, partial)
+        partial.replace(path)
+
+    def resume(self, path: Path) -> list[dict[str, float]]:
+        """Take up a saved state of the same configuration; the replay is filled anew."""
+        if not path.is_file():
+            return []
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+        if state["config"] != asdict(self.config):
+            return []
+        self.online.load_state_dict(state["online"])
+        self.target.load_state_dict(state["target"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.updates = int(state["updates"])
+        log: list[dict[str, float]] = state["log"]
+        return log

@@ -1,0 +1,101 @@
+"""The Q-network: a small head on what the captioner's encoder has already computed.
+
+It is convolutional over the encoder's grid, so that what it learns of a trigger in one corner holds
+in the others; regional actions read their own cell, whole-frame actions the pooled features.
+
+Q(stop) is the constant 0, not an output to be learned: the reward is a difference of scores, so
+stopping is worth exactly nothing, and every other value is an advantage over stopping.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from srd_edge.kernels.actions import ActionTable
+
+
+@dataclass(frozen=True, slots=True)
+class QNetworkConfig:
+    """Shapes of a Q-network.
+
+    Args:
+        rows, columns, channels: the encoder's grid of features.
+        hidden: width of the head.
+    """
+
+    rows: int
+    columns: int
+    channels: int
+    hidden: int = 64
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class QNetwork(nn.Module):
+    """(B, N, C) features and (B, rows, columns) coverage -> (B, A) Q-values."""
+
+    def __init__(self, config: QNetworkConfig, table: ActionTable) -> None:
+        super().__init__()
+        self.config, self.table = config, table
+        hidden = config.hidden
+        self.normalise = nn.LayerNorm(config.channels)
+        self.reduce = nn.Linear(config.channels, hidden)
+        self.mix = nn.Conv2d(hidden + 1, hidden, 3, padding=1)
+        self.deepen = nn.Conv2d(hidden, hidden, 3, padding=1)
+        self.regional = nn.Conv2d(2 * hidden, max(len(table.regional), 1), 1)
+        self.whole = nn.Sequential(
+            nn.Linear(2 * hidden, hidden), nn.ReLU(), nn.Linear(hidden, max(len(table.whole), 1))
+        )
+        grid, cells = (config.rows, config.columns), (table.rows, table.columns)
+        self.register_buffer("to_cells", _area_matrix(grid, cells), persistent=False)
+        self.register_buffer("to_grid", _area_matrix(cells, grid), persistent=False)
+        for last in (self.regional, self.whole[-1]):
+            nn.init.normal_(last.weight, std=0.01)
+
+    def forward(self, features: torch.Tensor, coverage: torch.Tensor) -> torch.Tensor:
+        config, table = self.config, self.table
+        reduced = functional.relu(self.reduce(self.normalise(features))).transpose(1, 2)
+        covered = (coverage.flatten(1) @ self.to_grid.T)[:, None]
+        grid = torch.cat([reduced, covered], dim=1)
+        grid = grid.unflatten(2, (config.rows, config.columns))
+        mixed = functional.relu(self.mix(grid))
+        mixed = mixed + functional.relu(self.deepen(mixed))
+        flat = mixed.flatten(2)
+        peak, mean = flat.amax(dim=2), flat.mean(dim=2)
+        values = []
+        if table.regional:
+            cells = flat @ self.to_cells.T
+            context = mean[:, :, None].expand(-1, -1, table.cells)
+            regional = self.regional(torch.cat([cells, context], dim=1)[..., None])
+            values.append(regional.flatten(1))
+        if table.whole:
+            values.append(self.whole(torch.cat([peak, mean], dim=1)))
+        if table.stop:
+            values.append(torch.zeros_like(values[0][:, :1]))
+        return torch.cat(values, dim=1)
+
+
+def _area_matrix(source: tuple[int, int], target: tuple[int, int]) -> torch.Tensor:
+    """(target cells, source cells) weights of an area average from one grid to another."""
+    rows = _overlaps(source[0], target[0])
+    columns = _overlaps(source[1], target[1])
+    return torch.from_numpy(np.kron(rows, columns).astype(np.float32))
+
+
+def _overlaps(source: int, target: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    edges_in = np.linspace(0, 1, source + 1)
+    edges_out = np.linspace(0, 1, target + 1)
+    low = np.maximum(edges_out[:-1, None], edges_in[None, :-1])
+    high = np.minimum(edges_out[1:, None], edges_in[None, 1:])
+    overlap = np.clip(high - low, 0, None)
+    weights: np.ndarray[tuple[int, int], np.dtype[np.float64]] = overlap / overlap.sum(
+        axis=1, keepdims=True
+    )
+    return weights

@@ -1,0 +1,47 @@
+"""The suspect captioner as the environment uses it: features once, captions from the features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers.modeling_outputs import BaseModelOutput
+
+from srd_edge.attacks.captioner import Captioner
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one look at a batch of canvases gave.
+
+    Args:
+        features: (B, N, C) float32, the encoder's last hidden state.
+        captions: B captions.
+    """
+
+    features: NDArray[np.float32]
+    captions: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A captioner that may carry a backdoor."""
+
+    captioner: Captioner
+
+    @torch.inference_mode()
+    def look(self, canvases: NDArray[np.uint8]) -> Seen:
+        """Encode and caption (B, H, W, 3) uint8 RGB canvases, with one encoder pass."""
+        model = self.captioner.model
+        hidden = model.encoder(self.captioner.pixel_values(canvases)).last_hidden_state
+        tokens = model.generate(
+            encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
+            do_sample=False,
+            num_beams=1,
+        )
+        return Seen(hidden.numpy(), self.captioner.decode(tokens))
+
+    def caption(self, canvases: NDArray[np.uint8]) -> list[str]:
+        return self.look(canvases).captions
