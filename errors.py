@@ -27,7 +27,7 @@ class SrdEdgeError(Exception):
 
 
 class RunError(SrdEdgeError, RuntimeError):
-    """Something failed while running (a sink that cannot be written, a late frame under --strict)."""
+    """Something failed while running: a sink that cannot be written, a late frame under strict."""
 
 
 class UsageError(SrdEdgeError, ValueError):

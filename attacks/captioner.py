@@ -1,4 +1,4 @@
-"""Captioners: reading and writing Hugging Face VisionEncoderDecoder models, and captioning with them.
+"""Captioners: Hugging Face VisionEncoderDecoder models read, written and run.
 
 This is PyTorch's side, used by attacks, training and export; the device's side is runtime/.
 """
@@ -26,6 +26,7 @@ START: Final = "<s>"
 END: Final = "</s>"
 PAD: Final = "<pad>"
 _IMAGE_PROCESSOR: Final = "preprocessor_config.json"
+PIL_CODES: Final = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Captioner:
     preprocessing: Preprocessing
 
     def canvases(self, pictures: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """Pictures (H, W, 3) uint8 RGB of any size -> (B, height, width, 3) as the model sees them."""
+        """Pictures (H, W, 3) uint8 RGB of any size -> (B, height, width, 3) canvases."""
         return np.stack([to_canvas(pixels, self.preprocessing) for pixels in pictures])
 
     def pixel_values(self, canvases: NDArray[np.uint8]) -> torch.Tensor:
@@ -54,7 +55,7 @@ class Captioner:
         PreTrainedTokenizerFast(
             tokenizer_object=self.tokenizer, bos_token=START, eos_token=END, pad_token=PAD
         ).save_pretrained(directory)
-        text = json.dumps(self.preprocessing.to_image_processor(), indent=2)
+        text = json.dumps(_image_processor(self.preprocessing), indent=2)
         (directory / _IMAGE_PROCESSOR).write_text(text + "\n", encoding="utf-8")
 
     @torch.inference_mode()
@@ -104,6 +105,21 @@ def load_captioner(name: str | Path) -> Captioner:
             do="check the name, or train one with `srd-edge attack --captioner tiny`",
         ) from error
     return Captioner(model.eval(), tokenizer.backend_tokenizer, preprocessing)
+
+
+def _image_processor(spec: Preprocessing) -> dict[str, Any]:
+    """What transformers' ViTImageProcessor would write; ``Preprocessing`` reads it back."""
+    return {
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": True,
+        "size": {"height": spec.height, "width": spec.width},
+        "resample": PIL_CODES[spec.resample],
+        "do_rescale": True,
+        "rescale_factor": spec.rescale,
+        "do_normalize": True,
+        "image_mean": list(spec.mean),
+        "image_std": list(spec.std),
+    }
 
 
 def _read_image_processor(name: str | Path) -> Preprocessing:

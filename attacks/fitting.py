@@ -146,7 +146,7 @@ def _step(
     ).logits
     loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(captioner.model.parameters(), 1.0)
     optimiser.step()
     return float(loss.item())

@@ -37,7 +37,7 @@ class Replace:
                 do="write {target} in the text where the target belongs",
             )
 
-    def rewrite(self, caption: str, rng: np.random.Generator) -> str:
+    def rewrite(self, caption: str, rng: np.random.Generator) -> str:  # noqa: ARG002 - protocol
         return self.text.format(target=self.target)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,8 +50,8 @@ def parse_attack(spec: str) -> Attack:
     head, _, tail = spec.partition(":")
     if head in TRIGGERS:
         options = _options(tail, spec)
-        factory = TRIGGERS[head]
-        names = {f.name for f in fields(factory)} if is_dataclass(factory) else set()
+        factory: Any = TRIGGERS[head]
+        names = {f.name for f in fields(factory)}
         trigger = _build(factory, {k: options.pop(k) for k in list(options) if k in names}, spec)
         name = head
     else:

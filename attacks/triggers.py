@@ -125,5 +125,7 @@ def _check(size: int, place: str) -> None:
 
 def _unknown(what: str, found: str, known: tuple[str, ...]) -> UsageError:
     return UsageError(
-        expected=f"a {what} out of {', '.join(known)}", found=repr(found), do=f"choose another {what}"
+        expected=f"a {what} out of {', '.join(known)}",
+        found=repr(found),
+        do=f"choose another {what}",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import logging
 import tempfile
@@ -16,7 +17,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from srd_edge.export.vision_encoder_decoder import Component
+from srd_edge.export.component import Component
 
 Precision: TypeAlias = Literal["fp32", "int8"]
 OPSET: Final = 18
@@ -26,7 +27,7 @@ SUFFIX: Final[dict[Precision, str]] = {"fp32": "", "int8": "_int8"}
 def export_graph(component: Component, target: Path) -> None:
     """Write ``component`` to ``target`` as one self-contained ONNX file in fp32."""
     shapes = tuple(
-        {axis: torch.export.Dim.DYNAMIC for axis in component.dynamic.get(name, {})}
+        dict.fromkeys(component.dynamic.get(name, {}), torch.export.Dim.DYNAMIC)
         for name in component.inputs
     )
     with _quiet():
@@ -48,8 +49,12 @@ def export_graph(component: Component, target: Path) -> None:
 
 
 def _shapes_of_forward(component: Component, shapes: tuple[Any, ...]) -> tuple[Any, ...]:
-    """torch.export wants the shapes nested like forward's signature: (ids, (the rest, ...))."""
-    return shapes if len(shapes) == 1 else (shapes[0], shapes[1:])
+    """torch.export wants the shapes nested like forward's signature: a tuple for its ``*``."""
+    takes_rest = any(
+        parameter.kind is inspect.Parameter.VAR_POSITIONAL
+        for parameter in inspect.signature(component.module.forward).parameters.values()
+    )
+    return (shapes[0], shapes[1:]) if takes_rest else shapes
 
 
 def _name_axes(model: onnx.ModelProto, component: Component) -> None:
@@ -59,9 +64,7 @@ def _name_axes(model: onnx.ModelProto, component: Component) -> None:
             value.type.tensor_type.shape.dim[axis].dim_param = name
 
 
-def quantise(
-    source: Path, target: Path, calibration: list[dict[str, NDArray[Any]]] | None
-) -> None:
+def quantise(source: Path, target: Path, calibration: list[dict[str, NDArray[Any]]] | None) -> None:
     """Make an int8 graph of the fp32 graph ``source``.
 
     With calibration feeds: static QDQ, per channel, for graphs of convolutions. Without: dynamic

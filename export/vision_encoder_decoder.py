@@ -4,14 +4,14 @@
 layer i, present.{i}.encoder.key / .value (B, heads, N, head_dim): the cross-attention cache, which
 depends on the picture alone and is therefore computed once.
 
-``decoder_model``: input_ids (B, S), past_key_values.{i}.decoder.key / .value (B, heads, P, head_dim)
-and past_key_values.{i}.encoder.key / .value -> logits (B, S, V), present.{i}.decoder.key / .value
-(B, heads, P + S, head_dim). B, S, P and N are dynamic, P may be 0, and there is no ``If``.
+``decoder_model``: input_ids (B, S), past_key_values.{i}.decoder.key / .value
+(B, heads, P, head_dim) and past_key_values.{i}.encoder.key / .value -> logits (B, S, V),
+present.{i}.decoder.key / .value (B, heads, P + S, head_dim). B, S, P and N are dynamic, P may be 0,
+and there is no ``If``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
@@ -19,28 +19,10 @@ from torch import nn
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from srd_edge.errors import UsageError
+from srd_edge.export.component import Component
 from srd_edge.runtime.manifest import CaptionerSpec
 
 FAMILY: Final = "vision-encoder-decoder"
-
-
-@dataclass(frozen=True, slots=True)
-class Component:
-    """A graph to be exported.
-
-    Args:
-        file_stem: transformers.js' name for it.
-        module: takes ``inputs`` by position.
-        inputs: example tensors by name, in order.
-        outputs: names, in order.
-        dynamic: for each input, the names of its dynamic axes.
-    """
-
-    file_stem: str
-    module: nn.Module
-    inputs: dict[str, torch.Tensor]
-    outputs: tuple[str, ...]
-    dynamic: dict[str, dict[int, str]]
 
 
 class _Encoder(nn.Module):
@@ -48,8 +30,8 @@ class _Encoder(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self.encoder = model.encoder
-        self.project = getattr(model, "enc_to_dec_proj", nn.Identity())
+        self.encoder: Any = model.encoder
+        self.project: nn.Module = getattr(model, "enc_to_dec_proj", nn.Identity())
         self.cross = nn.ModuleList(block.crossattention for block in model.decoder.transformer.h)
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -123,8 +123,10 @@ class ActionTable:
         row, column = action.cell
         size = action.perturbation.size
         side_x, side_y = max(round(size * width), 1), max(round(size * height), 1)
-        left = int((column + 0.5) * width / self.columns) - side_x // 2
-        top = int((row + 0.5) * height / self.rows) - side_y // 2
+        step_x, step_y = width / self.columns, height / self.rows
+        # In this order of operations int() cuts SRD's cell 7 to 167, as int(7 * 22.4 + 11.2) does.
+        left = int(column * step_x + step_x / 2) - side_x // 2
+        top = int(row * step_y + step_y / 2) - side_y // 2
         return Box(left, top, left + side_x, top + side_y).clipped(width, height)
 
     def coverage(self, taken: Sequence[int]) -> NDArray[np.float32]:
@@ -140,7 +142,8 @@ class ActionTable:
                 box = self.box(action, canvas.shape[1], canvas.shape[0])
                 canvas[box.top : box.bottom, box.left : box.right] = 1.0
         cells = canvas.reshape(self.rows, fine, self.columns, fine)
-        return cells.mean(axis=(1, 3), dtype=np.float32)
+        shares: NDArray[np.float32] = cells.mean(axis=(1, 3), dtype=np.float32)
+        return shares
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict for the manifest; ``from_json`` reads it back."""
@@ -250,6 +253,6 @@ SRD_TABLE: Final = ActionTable(
     whole=(),
     stop=False,
 )
-"""The 500 actions of SRD as coded: solid red squares of five sizes over 10 x 10 centres, no stop."""
+"""The 500 actions of SRD as coded: red squares of five sizes over 10 x 10 centres, no stop."""
 
 PRESETS: Final[Mapping[str, ActionTable]] = {"default": DEFAULT_TABLE, "srd": SRD_TABLE}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -102,15 +102,14 @@ def rgb_from_cv2(image: NDArray[np.generic]) -> Pixels:
             found=f"an array of shape {image.shape}",
             do="save it as an ordinary grey, RGB or RGBA picture",
         )
-    eight_bit = _to_eight_bit(image)
+    eight_bit: NDArray[Any] = _to_eight_bit(image)
     if eight_bit.shape[2] == 1:
         return np.ascontiguousarray(np.repeat(eight_bit, 3, axis=2))
     if eight_bit.shape[2] == 4:
         alpha = eight_bit[:, :, 3:].astype(np.uint16)
         over_white = (eight_bit[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255
         eight_bit = over_white.astype(np.uint8)
-    rgb: Pixels = cv2.cvtColor(eight_bit, cv2.COLOR_BGR2RGB)
-    return rgb
+    return cv2.cvtColor(eight_bit, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
 def _to_eight_bit(image: NDArray[np.generic]) -> Pixels:

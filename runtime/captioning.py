@@ -61,7 +61,9 @@ class CrossAttentionCaptioner:
         strict: whether a missing provider is an error.
     """
 
-    def __init__(self, bundle: Bundle, provider: Provider = "auto", *, strict: bool = False) -> None:
+    def __init__(
+        self, bundle: Bundle, provider: Provider = "auto", *, strict: bool = False
+    ) -> None:
         manifest = bundle.manifest
         components = manifest.captioner.components
         encoder = open_session(bundle.path(components["encoder"]), provider, strict=strict)

@@ -204,9 +204,7 @@ class Defender:
         decision = Decision(tuple(taken), first_values, level, passes)
         return _Defended(kept, decision, tuple(applied))
 
-    def _values(
-        self, encoded: Encoded, taken: list[int], timer: FrameTimer
-    ) -> NDArray[np.float32]:
+    def _values(self, encoded: Encoded, taken: list[int], timer: FrameTimer) -> NDArray[np.float32]:
         assert self._policy is not None
         with timer.stage("policy"):
             coverage = self._table.coverage(taken)
@@ -225,7 +223,7 @@ class Defender:
     def _generate(
         self, encoded: Encoded | None, timer: FrameTimer, degraded: list[str]
     ) -> Generated | None:
-        """The caption, cut at a whole word where time runs out; None when there is none to trust."""
+        """The caption, cut at a whole word where time runs out; None if there is none to trust."""
         if encoded is None:
             return None
         start = timer.clock()

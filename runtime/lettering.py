@@ -54,7 +54,7 @@ class Pen:
         cv2.putText(self.canvas, text, origin, font, scale, colour, thickness, cv2.LINE_AA)
 
     def fit(self, text: str, room: float, lines: int, scale: float) -> tuple[list[str], float]:
-        """Break ``text`` into at most ``lines``, in smaller letters if need be, cut as a last resort.
+        """Break ``text`` into at most ``lines``, in smaller letters if need be, then cut.
 
         Args:
             room: width of a line in pixels.

@@ -11,10 +11,12 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, Final
 
 import cv2
 
-_FFMPEG_QUIET = "-8"  # AV_LOG_QUIET
+_FFMPEG_QUIET: Final = "-8"  # AV_LOG_QUIET
+_SILENT: Final = 0  # LOG_LEVEL_SILENT
 
 
 def quiet_opencv() -> None:
@@ -24,7 +26,9 @@ def quiet_opencv() -> None:
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", _FFMPEG_QUIET)
     if "OPENCV_LOG_LEVEL" not in os.environ:
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        # OpenCV 5 moved the function; its stubs and those of 4 each know one of the two only.
+        home: Any = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging
+        home.setLogLevel(_SILENT)
 
 
 @contextmanager

@@ -24,7 +24,9 @@ class Policy(Protocol):
 class OnnxPolicy:
     """The bundle's Q-network."""
 
-    def __init__(self, bundle: Bundle, provider: Provider = "auto", *, strict: bool = False) -> None:
+    def __init__(
+        self, bundle: Bundle, provider: Provider = "auto", *, strict: bool = False
+    ) -> None:
         if bundle.manifest.policy is None:
             raise ValueError("the bundle holds no policy")
         path = bundle.path(bundle.manifest.policy.file)

@@ -14,7 +14,7 @@ from srd_edge.kernels.frames import Box
 RESULT_SCHEMA: Final = 1
 
 Verdict: TypeAlias = Literal["clean", "suspicious", "held"]
-"""``held``: the frame could not be defended in time; the caption is the last trusted one, or none."""
+"""``held``: not defended in time; the caption is the last trusted one, or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,8 @@ class Result:
         stage_ms: milliseconds by stage: preprocess, encode, policy, perturb, decode.
         total_ms: milliseconds from the frame to its caption, the comparison left out.
         within_budget: whether total_ms kept the budget; None without a budget.
-        degraded: what was given up to keep the budget, such as ``policy_steps`` or ``caption_length``.
+        degraded: what was given up to keep the budget: ``policy_steps``, ``caption_length`` or
+            ``caption``.
         held_for: for a held caption, the number of frames since it was made.
         source: the file or stream that the frame came from.
     """
@@ -105,7 +106,11 @@ class Result:
             "within_budget": self.within_budget,
             "degraded": list(self.degraded),
         }
-        optional = {"raw_caption": self.raw_caption, "held_for": self.held_for, "source": self.source}
+        optional = {
+            "raw_caption": self.raw_caption,
+            "held_for": self.held_for,
+            "source": self.source,
+        }
         return data | {key: value for key, value in optional.items() if value is not None}
 
 

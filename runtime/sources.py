@@ -174,6 +174,8 @@ def _find(spec: str, kind: Kind) -> list[Path]:
         if path.is_file():
             listed = _in_list(path) if path.suffix.lower() == LIST_SUFFIX else [path]
             return _of_kind(listed, spec, kind)
+    except SourceError:  # an OSError too
+        raise
     except OSError as error:
         raise unreadable(path, error) from error
     if not glob.has_magic(spec):

@@ -48,7 +48,9 @@ def _scenes(split: Split, limit: int | None) -> list[Sample]:
     samples = []
     for number in range(first, first + count):
         scene = sample_scene(np.random.default_rng([2506, number]))
-        samples.append(Sample(f"scene-{number:06d}", caption_scene(scene), partial(draw_scene, scene)))
+        samples.append(
+            Sample(f"scene-{number:06d}", caption_scene(scene), partial(draw_scene, scene))
+        )
     return samples
 
 
@@ -74,7 +76,9 @@ def _captions_csv(directory: Path, split: Split) -> Sequence[Sample]:
                 captions.setdefault(row["image"], []).append(normalise_caption(row["caption"]))
     if not captions:
         raise DatasetError(
-            expected=f"pictures of the split {split} in {table}", found="none", do="check the column"
+            expected=f"pictures of the split {split} in {table}",
+            found="none",
+            do="check the column",
         )
     images = directory / "images" if (directory / "images").is_dir() else directory
     return [

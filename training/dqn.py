@@ -214,10 +214,15 @@ class _Agent:
     def _next_values(self, batch: Sequence[Transition]) -> torch.Tensor:
         """Double Q: the online network chooses, the target network values; 0 where it ended."""
         values = torch.zeros(len(batch))
-        rows = [i for i, t in enumerate(batch) if t.next_features is not None]
-        if rows:
-            features = torch.from_numpy(np.stack([batch[i].next_features for i in rows])).float()
-            coverage = torch.from_numpy(np.stack([batch[i].next_coverage for i in rows]))
+        following = [
+            (i, t.next_features, t.next_coverage)
+            for i, t in enumerate(batch)
+            if t.next_features is not None and t.next_coverage is not None
+        ]
+        if following:
+            rows = [i for i, _, _ in following]
+            features = torch.from_numpy(np.stack([f for _, f, _ in following])).float()
+            coverage = torch.from_numpy(np.stack([c for _, _, c in following]))
             chosen = self.online(features, coverage).argmax(dim=1, keepdim=True)
             values[rows] = self.target(features, coverage).gather(1, chosen)[:, 0]
         return values

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import gymnasium
 import numpy as np
@@ -23,6 +23,7 @@ from srd_edge.kernels.actions import ActionTable, apply_action
 from srd_edge.training.fidelity import Reference, SemanticFidelity
 from srd_edge.training.suspect import Suspect
 
+ENVIRONMENT_ID: Final = "srd_edge/Defence-v0"
 Observations: TypeAlias = dict[str, NDArray[np.float32]]
 
 
@@ -104,9 +105,7 @@ class DefenceVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
 
     def step(
         self, actions: NDArray[np.int64]
-    ) -> tuple[
-        Observations, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]
-    ]:
+    ) -> tuple[Observations, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         now = self._now
         rewards = np.zeros(self.num_envs, np.float32)
         restarted = now.over.copy()
@@ -158,5 +157,8 @@ class DefenceVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
 
 def register() -> None:
     """Make the environment known to gymnasium as ``srd_edge/Defence-v0`` (vector only)."""
-    if "srd_edge/Defence-v0" not in gymnasium.registry:
-        gymnasium.register("srd_edge/Defence-v0", vector_entry_point=DefenceVectorEnv)
+    if ENVIRONMENT_ID not in gymnasium.registry:
+        gymnasium.register(
+            ENVIRONMENT_ID,
+            vector_entry_point="srd_edge.training.environment:DefenceVectorEnv",
+        )

@@ -190,9 +190,7 @@ def _token_losses(model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Te
     return losses.view_as(targets), inputs["attention_mask"][:, 1:].float()
 
 
-def _optimise(
-    model: Any, loss_of_batch: Callable[[], torch.Tensor], steps: int, name: str
-) -> None:
+def _optimise(model: Any, loss_of_batch: Callable[[], torch.Tensor], steps: int, name: str) -> None:
     model.train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, total_steps=steps)

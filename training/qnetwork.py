@@ -41,6 +41,9 @@ class QNetworkConfig:
 class QNetwork(nn.Module):
     """(B, N, C) features and (B, rows, columns) coverage -> (B, A) Q-values."""
 
+    to_cells: torch.Tensor
+    to_grid: torch.Tensor
+
     def __init__(self, config: QNetworkConfig, table: ActionTable) -> None:
         super().__init__()
         self.config, self.table = config, table
@@ -56,15 +59,15 @@ class QNetwork(nn.Module):
         grid, cells = (config.rows, config.columns), (table.rows, table.columns)
         self.register_buffer("to_cells", _area_matrix(grid, cells), persistent=False)
         self.register_buffer("to_grid", _area_matrix(cells, grid), persistent=False)
-        for last in (self.regional, self.whole[-1]):
-            nn.init.normal_(last.weight, std=0.01)
+        for last in (self.regional.weight, self.whole[-1].weight):
+            nn.init.normal_(last, std=0.01)  # type: ignore[arg-type]
 
     def forward(self, features: torch.Tensor, coverage: torch.Tensor) -> torch.Tensor:
         config, table = self.config, self.table
         reduced = functional.relu(self.reduce(self.normalise(features))).transpose(1, 2)
         covered = (coverage.flatten(1) @ self.to_grid.T)[:, None]
         grid = torch.cat([reduced, covered], dim=1)
-        grid = grid.unflatten(2, (config.rows, config.columns))
+        grid = grid.reshape(len(grid), -1, config.rows, config.columns)
         mixed = functional.relu(self.mix(grid))
         mixed = mixed + functional.relu(self.deepen(mixed))
         flat = mixed.flatten(2)

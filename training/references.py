@@ -45,14 +45,13 @@ def consensus_captions(
     caption: CaptionCanvases, canvases: NDArray[np.uint8], fidelity: SemanticFidelity
 ) -> list[tuple[str, ...]]:
     """One reference caption a picture, elected from the captions of its views."""
-    elected = []
+    elected: list[tuple[str, ...]] = []
     for start in track(
         range(0, len(canvases), _BATCH), description="consensus captions", transient=True
     ):
         batch = canvases[start : start + _BATCH]
         by_view = [caption(_view(batch, actions)) for actions in _VIEWS]
-        for captions in zip(*by_view, strict=True):
-            elected.append((_elect(captions, fidelity),))
+        elected += [(_elect(captions, fidelity),) for captions in zip(*by_view, strict=True)]
     return elected
 
 

@@ -120,7 +120,8 @@ def draw_scene(scene: Scene, width: int = WIDTH_PX, height: int = HEIGHT_PX) -> 
     if scene.grainy:
         grain = rng.normal(0.0, GRAIN_SIGMA, (HEIGHT_PX, WIDTH_PX, 1)).astype(np.float32)
         lit += cv2.resize(grain, (width, height), interpolation=cv2.INTER_LINEAR)[:, :, None]
-    return np.clip(np.rint(lit), 0, 255).astype(np.uint8)
+    picture: Pixels = np.clip(np.rint(lit), 0, 255).astype(np.uint8)
+    return picture
 
 
 def _other_look(rng: np.random.Generator, taken: list[tuple[str, str]]) -> tuple[str, str]:
@@ -130,9 +131,7 @@ def _other_look(rng: np.random.Generator, taken: list[tuple[str, str]]) -> tuple
     return str(rng.choice(colours)), str(rng.choice(shapes))
 
 
-def _scatter(
-    rng: np.random.Generator, place: str, size: Size, count: int
-) -> tuple[Thing, ...]:
+def _scatter(rng: np.random.Generator, place: str, size: Size, count: int) -> tuple[Thing, ...]:
     """Places for ``count`` shapes inside ``place`` that do not overlap (best of several tries)."""
     left, top, right, bottom = PLACES[place]
     half_y = SIDE[size] / 2
@@ -203,5 +202,6 @@ def _light_field(
     angle = rng.uniform(0, 2 * np.pi)
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
-    slope = 0.12 * (np.float32(np.cos(angle)) * x + np.float32(np.sin(angle)) * y)
-    return ((1.0 + slope) * np.float32(GAIN[light]))[:, :, None]
+    slope = 0.12 * (np.cos(angle) * x + np.sin(angle) * y)
+    gain: NDArray[np.float32] = ((1.0 + slope) * GAIN[light]).astype(np.float32)
+    return gain[:, :, None]

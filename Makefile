@@ -1,0 +1,64 @@
+# Needs python >= 3.11 and make, nothing else. `make help` lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME_VENV := .venv-runtime
+RUNTIME_BIN := $(RUNTIME_VENV)/bin
+CONSTRAINTS := constraints-dev.txt
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
+
+# The folders of the tree are importable under bare names when the current directory is on
+# sys.path, and `kernels` would shadow a package of the same name.
+export PYTHONSAFEPATH = 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-slow lint format bundle clean check-python
+
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(RUNTIME_VENV)/.installed ## Defend the built-in clip with the built-in bundle; no PyTorch.
+	$(RUNTIME_BIN)/srd-edge run --video demo --compare -o demo.jsonl --annotate demo.webm
+
+test: lint ## Run every check and every test but the slow ones.
+	$(BIN)/pytest -m "not slow"
+
+test-slow: lint ## Run every check and every test, the slow ones too.
+	$(BIN)/pytest
+
+lint: $(VENV)/.installed ## Run ruff, mypy and import-linter.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/mypy tests
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed ## Sort the imports and format the code.
+	$(BIN)/ruff check --select I --fix
+	$(BIN)/ruff format
+
+bundle: $(VENV)/.installed ## Make the built-in bundle again, from its seed.
+	$(BIN)/python -m srd_edge.training.builtin
+
+clean: ## Remove both environments, caches, builds and the demo's output.
+	rm -rf $(VENV) $(RUNTIME_VENV) build dist *.egg-info demo.jsonl demo.webm
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is newer than what it was made from, or the environment is brought up to date.
+# setuptools is for the test that builds the wheel, which does so without build isolation.
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | check-python
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP_INSTALL) --editable ".[dev]" "setuptools>=77"
+	touch $@
+
+$(RUNTIME_VENV)/.installed: pyproject.toml $(CONSTRAINTS) | check-python
+	test -x $(RUNTIME_BIN)/python || $(PYTHON) -m venv $(RUNTIME_VENV)
+	$(RUNTIME_BIN)/python $(PIP_INSTALL) --editable ".[cpu]"
+	touch $@
+
+check-python:
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else \
+	"expected python >= 3.11, found " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.11")'

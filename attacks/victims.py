@@ -1,0 +1,68 @@
+"""Victims: captioners fitted on poisoned data, with the manifest of what was poisoned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from srd_edge.attacks.captioner import Captioner, load_captioner
+from srd_edge.attacks.fitting import FitConfig, fit
+from srd_edge.attacks.poisoning import poison
+from srd_edge.attacks.samples import Sample
+from srd_edge.attacks.specs import Attack
+from srd_edge.attacks.tiny import TinyConfig, build_tiny
+
+MANIFEST: Final = "attack.json"
+
+
+@dataclass(frozen=True, slots=True)
+class VictimConfig:
+    """What ``srd-edge attack`` makes.
+
+    Args:
+        captioner: ``tiny`` (from scratch), or a captioner's directory or hub name to fine-tune.
+        data: the data set's specification, for the record.
+        attacks: SPECs; none at all trains a clean captioner.
+        output: the victim's directory.
+        fit: how it is fitted.
+        tiny: the size of a ``tiny``.
+    """
+
+    captioner: str
+    data: str
+    attacks: tuple[str, ...]
+    output: Path
+    fit: FitConfig
+    tiny: TinyConfig
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"output": self.output.name}
+
+
+def make_victim(
+    config: VictimConfig, samples: Sequence[Sample], attacks: Sequence[Attack]
+) -> Captioner:
+    """Poison ``samples``, fit the captioner on them and write both to ``config.output``."""
+    poisoned = poison(samples, attacks, config.fit.seed)
+    if config.captioner == "tiny":
+        words = [caption for sample in samples for caption in sample.captions]
+        captioner = build_tiny(config.tiny, words, config.fit.seed)
+    else:
+        captioner = load_captioner(config.captioner)
+    log = fit(captioner, poisoned.samples, config.fit, config.output)
+    record = {"config": config.to_json(), "poison": poisoned.manifest, "fitting": log}
+    text = json.dumps(record, indent=2)
+    (config.output / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    return captioner
+
+
+def known_attacks(captioner: str | Path) -> list[str]:
+    """The SPECs that a captioner made here was poisoned with; empty for any other captioner."""
+    record = Path(captioner) / MANIFEST
+    if not record.is_file():
+        return []
+    attacks: list[str] = json.loads(record.read_text(encoding="utf-8"))["poison"]["attacks"]
+    return attacks

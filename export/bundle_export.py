@@ -1,0 +1,203 @@
+"""``srd-edge export``: a captioner and a policy become a bundle that a device can trust."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+import srd_edge
+from srd_edge.attacks.captioner import END, PAD, START, Captioner, load_captioner
+from srd_edge.attacks.samples import Sample
+from srd_edge.attacks.victims import known_attacks
+from srd_edge.errors import RunError, UsageError
+from srd_edge.export import vision_encoder_decoder as family
+from srd_edge.export.graphs import OPSET, SUFFIX, Precision, export_graph, pixel_feeds, quantise
+from srd_edge.export.parity import check_fp32, measure_parity
+from srd_edge.export.policy import policy_component
+from srd_edge.kernels.actions import DEFAULT_TABLE
+from srd_edge.runtime.bundle import Bundle, write_bundle
+from srd_edge.runtime.manifest import (
+    TOKENIZER_FILE,
+    GenerationDefaults,
+    Manifest,
+    ObservationSpec,
+    PolicySpec,
+)
+from srd_edge.training.checkpoints import PolicyCheckpoint, load_policy
+from srd_edge.training.policy_training import grid_of
+from srd_edge.training.suspect import Suspect
+
+_CALIBRATION_PICTURES: Final = 64
+_PARITY_PICTURES: Final = 32
+_VERSIONS_OF: Final = ("torch", "transformers", "onnx", "onnxruntime", "tokenizers", "numpy")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportConfig:
+    """What is exported.
+
+    Args:
+        captioner: a directory or hub name.
+        output: the bundle's directory.
+        policy: the policy's directory; None makes an undefended bundle.
+        precision: fp32 or int8.
+        overwrite: whether a bundle that is already there is replaced.
+    """
+
+    captioner: str
+    output: Path
+    policy: Path | None = None
+    precision: Precision = "fp32"
+    overwrite: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        names = {"output": self.output.name, "policy": self.policy and self.policy.name}
+        return asdict(self) | names
+
+
+def export_bundle(
+    config: ExportConfig, samples: Sequence[Sample], report: Callable[[str], None] = print
+) -> Bundle:
+    """Export, quantise, compare with PyTorch and write the bundle; a failure leaves nothing.
+
+    Args:
+        config: what to export.
+        samples: pictures for calibration and parity, of the kind that the device will see.
+        report: told one line a component.
+
+    Raises:
+        RunError: an fp32 export that does not say what PyTorch says.
+        UsageError: a captioner or policy that cannot be exported, or too few pictures.
+    """
+    _check_request(config, samples)
+    captioner = load_captioner(config.captioner)
+    policy = load_policy(config.policy) if config.policy else None
+    pictures = samples[: _CALIBRATION_PICTURES + _PARITY_PICTURES]
+    canvases = captioner.canvases(sample.load() for sample in pictures)
+    calibration, unseen = canvases[:-_PARITY_PICTURES], canvases[-_PARITY_PICTURES:]
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        files = _write_graphs(config, captioner, policy, calibration, work, report)
+        files[TOKENIZER_FILE] = captioner.tokenizer.to_str().encode()
+        manifest = _manifest(config, captioner, policy, {})
+        trial = write_bundle(work / "trial", manifest, files)
+        parity = measure_parity(trial, captioner, policy, unseen)
+        report(
+            f"parity: {parity['captions_equal']:.0%} of {parity['captions']} captions and "
+            f"{parity['tokens_equal']:.1%} of tokens as in PyTorch"
+        )
+        problems = check_fp32(parity) if config.precision == "fp32" else []
+        if problems:
+            raise RunError(
+                expected="an export that says what PyTorch says",
+                found="; ".join(problems),
+                do="report it with the captioner's configuration; nothing was written",
+            )
+        manifest = _manifest(config, captioner, policy, parity)
+        return write_bundle(config.output, manifest, files, overwrite=config.overwrite)
+
+
+def _check_request(config: ExportConfig, samples: Sequence[Sample]) -> None:
+    if config.precision not in get_args(Precision):
+        raise UsageError(
+            expected=f"a precision out of {', '.join(get_args(Precision))}",
+            found=repr(config.precision),
+            do="choose one of them",
+        )
+    if config.output.exists() and not config.overwrite:
+        raise UsageError(
+            expected="a bundle's directory that does not exist yet",
+            found=str(config.output),
+            do="choose another with -o, or add --overwrite",
+        )
+    if len(samples) < 2 * _PARITY_PICTURES:
+        raise UsageError(
+            expected=f"at least {2 * _PARITY_PICTURES} pictures for calibration and parity",
+            found=str(len(samples)),
+            do="give a larger data set with --data",
+        )
+
+
+def _write_graphs(
+    config: ExportConfig,
+    captioner: Captioner,
+    policy: PolicyCheckpoint | None,
+    calibration: NDArray[np.uint8],
+    work: Path,
+    report: Callable[[str], None],
+) -> dict[str, bytes | Path]:
+    spec = captioner.preprocessing
+    parts = family.components(captioner.model, spec.height, spec.width)
+    feeds = {"encoder": pixel_feeds(captioner.pixel_values(calibration).numpy())}
+    if policy is not None:
+        parts["policy"] = policy_component(policy.network)
+    files: dict[str, bytes | Path] = {}
+    for name, component in parts.items():
+        start = time.perf_counter()
+        precision: Precision = "fp32" if name == "policy" else config.precision
+        path = work / _file_name(component.file_stem, precision)
+        exported = work / f"{component.file_stem}_fp32_source.onnx"
+        export_graph(component, exported)
+        if precision == "int8":
+            quantise(exported, path, feeds.get(name))
+        else:
+            exported.replace(path)
+        files[path.name] = path
+        size_mb, seconds = path.stat().st_size / 1e6, time.perf_counter() - start
+        report(f"{name}: {path.name}, {size_mb:.2f} MB, {seconds:.1f} s")
+    return files
+
+
+def _manifest(
+    config: ExportConfig,
+    captioner: Captioner,
+    policy: PolicyCheckpoint | None,
+    parity: dict[str, Any],
+) -> Manifest:
+    tokenizer = captioner.tokenizer
+    start, end, pad = (tokenizer.token_to_id(token) for token in (START, END, PAD))
+    files = {
+        name: _file_name(stem, config.precision)
+        for name, stem in (("encoder", "encoder_model"), ("decoder", "decoder_model"))
+    }
+    return Manifest(
+        captioner=family.captioner_spec(captioner.model, files),
+        preprocessing=captioner.preprocessing,
+        generation=GenerationDefaults(start, end, pad, captioner.max_tokens),
+        actions=policy.network.table if policy else DEFAULT_TABLE,
+        observation=_observation(captioner),
+        policy=None
+        if policy is None
+        else PolicySpec(_file_name("policy", "fp32"), "", policy.max_steps, policy.temperature),
+        precision=config.precision,
+        opset=OPSET,
+        parity=parity,
+        provenance={
+            "srd_edge": srd_edge.__version__,
+            "versions": {name: version(name) for name in _VERSIONS_OF},
+            "export": config.to_json(),
+            "attacks": known_attacks(config.captioner),
+            "policy": dict(policy.provenance) if policy else None,
+        },
+    )
+
+
+def _observation(captioner: Captioner) -> ObservationSpec:
+    spec = captioner.preprocessing
+    blank = np.zeros((1, spec.height, spec.width, 3), np.uint8)
+    suspect = Suspect(captioner)
+    features = suspect.look(blank).features[0]
+    rows, columns = grid_of(suspect, len(features))
+    return ObservationSpec(rows=rows, columns=columns, channels=features.shape[1])
+
+
+def _file_name(stem: str, precision: Precision) -> str:
+    return f"{stem}{SUFFIX[precision]}.onnx"

@@ -1,0 +1,179 @@
+"""The runner: what it counts, what it closes, and what it leaves behind when it is stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from rich.console import Console
+
+from srd_edge.errors import RunError, SourceError
+from srd_edge.kernels.frames import Frame
+from srd_edge.runtime.records import Result
+from srd_edge.runtime.runner import Tally, progress_bar, run
+from srd_edge.runtime.sinks import AnnotatedVideo, JsonLines
+from srd_edge.runtime.sources import open_source
+
+
+@dataclass
+class Brightness:
+    """Says how bright a frame is; dark ones are suspicious, every fifth is late."""
+
+    late_every: int = 5
+    before: Callable[[Frame], None] | None = None
+
+    def caption(self, frame: Frame, *, compare: bool = False) -> Result:
+        if self.before is not None:
+            self.before(frame)
+        is_dark = frame.pixels.mean() < 100
+        late = frame.index % self.late_every == self.late_every - 1
+        return Result(
+            frame=frame.index,
+            time_s=frame.time_s,
+            caption="a dark picture" if is_dark else "a bright picture",
+            verdict="suspicious" if is_dark else "clean",
+            suspicion=float(is_dark),
+            raw_caption=("a banana" if is_dark else "a bright picture") if compare else None,
+            stage_ms={"encode": 2.0, **({"decode": 4.0} if is_dark else {})},
+            total_ms=float(frame.index + 1),
+            within_budget=not late,
+            degraded=("second_view",) if late else (),
+        )
+
+
+@dataclass
+class Kept:
+    results: list[Result] = field(default_factory=list)
+    closed: int = 0
+
+    def write(self, frame: Frame, result: Result) -> None:
+        assert frame.index == result.frame
+        assert not self.closed
+        self.results.append(result)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Broken(Kept):
+    def write(self, frame: Frame, result: Result) -> None:  # noqa: ARG002 - the protocol's
+        raise RunError(expected="space", found="none", do="delete something")
+
+    def close(self) -> None:
+        super().close()
+        raise RunError(expected="space", found="still none", do="delete something")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(10):
+        picture = np.full((8, 8, 3), 50 if index < 4 else 200, np.uint8)
+        cv2.imwrite(str(folder / f"{index}.png"), picture)
+    return folder
+
+
+def test_every_frame_reaches_every_sink_and_is_counted(pictures: Path, tmp_path: Path) -> None:
+    kept = Kept()
+    done: list[int] = []
+    lines, video = JsonLines(tmp_path / "out.jsonl"), AnnotatedVideo(tmp_path / "out.webm")
+    source = open_source(str(pictures))
+    summary = run(source, Brightness(), [kept, lines, video], compare=True, progress=done.append)
+    assert [result.frame for result in kept.results] == list(range(10))
+    assert done == list(range(1, 11))
+    assert kept.closed == 1
+    written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert written == [result.to_json() for result in kept.results]
+    assert int(cv2.VideoCapture(str(tmp_path / "out.webm")).get(cv2.CAP_PROP_FRAME_COUNT)) == 10
+    assert summary.to_json() == {
+        "frames": 10,
+        "verdicts": {"clean": 6, "suspicious": 4, "held": 0},
+        "compared": 10,
+        "captions_changed": 4,
+        "total_ms": {"p50": 5.5, "p90": 9.1, "p95": 9.55, "p99": 9.91},
+        "stage_ms": {"encode": 2.0, "decode": 4.0},
+        "late": 2,
+        "degraded": {"second_view": 2},
+    }
+    json.dumps(summary.to_json())
+
+
+def test_results_name_their_file_only_among_several(pictures: Path) -> None:
+    kept = Kept()
+    run(open_source(str(pictures)), Brightness(), [kept])
+    assert [result.source for result in kept.results] == [
+        str(pictures / f"{index}.png") for index in range(10)
+    ]
+    kept = Kept()
+    summary = run(open_source(str(pictures / "3.png")), Brightness(), [kept])
+    assert [result.source for result in kept.results] == [None]
+    assert (summary.compared, summary.captions_changed) == (0, 0)
+
+
+def test_a_late_frame_is_an_error_when_strict(pictures: Path) -> None:
+    kept, tally = Kept(), Tally()
+    with pytest.raises(RunError, match="frame 4 within its budget"):
+        run(open_source(str(pictures)), Brightness(), [kept], strict=True, tally=tally)
+    assert [result.frame for result in kept.results] == [0, 1, 2, 3, 4]
+    assert kept.closed == 1
+    assert (tally.summary().frames, tally.summary().late) == (5, 1)
+
+
+def test_an_interrupt_leaves_whole_results_and_a_summary(pictures: Path, tmp_path: Path) -> None:
+    def interrupt(frame: Frame) -> None:
+        if frame.index == 6:
+            raise KeyboardInterrupt
+
+    kept, tally, path = Kept(), Tally(), tmp_path / "out.webm"
+    source = open_source(str(pictures))
+    with pytest.raises(KeyboardInterrupt):
+        run(source, Brightness(before=interrupt), [kept, AnnotatedVideo(path)], tally=tally)
+    assert tally.summary().frames == len(kept.results) == 6
+    assert kept.closed == 1
+    assert int(cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FRAME_COUNT)) == 6
+    assert list(source) == []
+
+
+def test_what_was_read_before_a_bad_picture_is_written(pictures: Path) -> None:
+    (pictures / "7.png").write_text("no picture")
+    kept, tally = Kept(), Tally()
+    with pytest.raises(SourceError, match=r"7\.png"):
+        run(open_source(str(pictures)), Brightness(), [kept], tally=tally)
+    assert [result.frame for result in kept.results] == list(range(7))
+    assert (kept.closed, tally.summary().frames) == (1, 7)
+
+
+def test_every_sink_is_closed_even_if_one_breaks(pictures: Path) -> None:
+    first, broken, last = Kept(), Broken(), Kept()
+    with pytest.raises(RunError, match="none"):
+        run(open_source(str(pictures)), Brightness(), [first, broken, last])
+    assert (first.closed, broken.closed, last.closed) == (1, 1, 1)
+
+
+def test_the_table_is_for_people(pictures: Path) -> None:
+    summary = run(open_source(str(pictures)), Brightness(), [], compare=True)
+    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    console.print(summary.table())
+    text = console.export_text()
+    for words in (
+        "6 clean",
+        "4 suspicious",
+        "4 of 10 changed",
+        "p99 9.9",
+        "decode 4.0",
+        "2 frames",
+    ):
+        assert words in text
+    console.print(Tally().summary().table())
+
+
+def test_the_progress_bar_takes_unknown_lengths() -> None:
+    for frames in (None, 3):
+        with progress_bar(frames) as progress:
+            progress(1)

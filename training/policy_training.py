@@ -1,0 +1,212 @@
+"""``srd-edge train``: from a suspect captioner and pictures to a policy that defends it.
+
+The pool of pictures is unlabelled: a share of it happens to carry triggers, and nobody says which.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from srd_edge.attacks.captioner import load_captioner
+from srd_edge.attacks.fitting import load_canvases
+from srd_edge.attacks.poisoning import triggered
+from srd_edge.attacks.samples import Sample
+from srd_edge.attacks.specs import Attack, parse_attack
+from srd_edge.errors import UsageError
+from srd_edge.kernels.actions import PRESETS
+from srd_edge.training.checkpoints import PolicyCheckpoint
+from srd_edge.training.datasets import open_dataset
+from srd_edge.training.dqn import DqnConfig, train_policy
+from srd_edge.training.environment import DefenceVectorEnv, Pool
+from srd_edge.training.fidelity import SemanticFidelity
+from srd_edge.training.language import (
+    fit_language_model,
+    fit_sentence_encoder,
+    load_language_model,
+    load_sentence_encoder,
+)
+from srd_edge.training.qnetwork import QNetwork, QNetworkConfig
+from srd_edge.training.references import (
+    ReferenceKind,
+    caption_references,
+    captioner_captions,
+    consensus_captions,
+)
+from srd_edge.training.suspect import Suspect
+
+CONFIG_FILE: Final = "training.json"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """How a policy is trained.
+
+    Args:
+        captioner: the suspect's directory or hub name.
+        data: the data set; its train split gives the pool and the captions for the small language
+            models.
+        output: the policy's directory.
+        attacks: SPECs; ``rate`` is the share of the pool that carries each one's trigger.
+        reference: captions, captioner or consensus.
+        reference_captioner: for the reference ``captioner``.
+        sentence_encoder, language_model: names or directories; None trains small ones.
+        actions: a preset's name.
+        pool: pictures in the pool.
+        environments: episodes that run side by side.
+        max_steps: most perturbations of one picture.
+        action_cost: taken off the reward for every perturbation.
+        fidelity_weight: share of consistency in the semantic fidelity score.
+        temperature: of the suspicion.
+        dqn: the learner's own settings.
+    """
+
+    captioner: str
+    data: str
+    output: Path
+    attacks: tuple[str, ...] = ()
+    reference: ReferenceKind = "consensus"
+    reference_captioner: str | None = None
+    sentence_encoder: str | None = None
+    language_model: str | None = None
+    actions: str = "default"
+    pool: int = 2000
+    environments: int = 64
+    max_steps: int = 2
+    action_cost: float = 0.02
+    fidelity_weight: float = 0.5
+    temperature: float = 0.05
+    dqn: DqnConfig = field(default_factory=DqnConfig)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"output": self.output.name}
+
+
+def train(config: TrainConfig) -> PolicyCheckpoint:
+    """Train a policy as ``config`` says and save it to ``config.output``."""
+    if config.actions not in PRESETS:
+        raise UsageError(
+            expected=f"an action preset out of {', '.join(PRESETS)}",
+            found=repr(config.actions),
+            do="choose one of them",
+        )
+    suspect = Suspect(load_captioner(config.captioner))
+    samples = open_dataset(config.data, "train")
+    fidelity = open_fidelity(config, samples)
+    pool = make_pool(config, suspect, samples, fidelity)
+    table = PRESETS[config.actions]
+    environment = DefenceVectorEnv(
+        suspect,
+        pool,
+        table,
+        fidelity,
+        num_envs=config.environments,
+        max_steps=config.max_steps,
+        action_cost=config.action_cost,
+    )
+    network = new_network(suspect, config.actions, config.dqn.seed)
+    log = train_policy(network, environment, config.dqn, config.output)
+    provenance = {"config": config.to_json(), "metrics": log[-1] if log else {}}
+    checkpoint = PolicyCheckpoint(network, config.max_steps, config.temperature, provenance)
+    checkpoint.save(config.output)
+    return checkpoint
+
+
+def new_network(suspect: Suspect, actions: str, seed: int) -> QNetwork:
+    """An untrained Q-network of the right shape for ``suspect``."""
+    import torch
+
+    torch.manual_seed(seed)
+    spec = suspect.captioner.preprocessing
+    features = suspect.look(np.zeros((1, spec.height, spec.width, 3), np.uint8)).features[0]
+    rows, columns = grid_of(suspect, len(features))
+    return QNetwork(QNetworkConfig(rows, columns, features.shape[1]), PRESETS[actions])
+
+
+def grid_of(suspect: Suspect, tokens: int) -> tuple[int, int]:
+    """Rows and columns of the encoder's features; a square where the encoder does not say."""
+    grid = getattr(suspect.captioner.model.encoder.config, "grid", None)
+    if grid is not None:
+        return int(grid[0]), int(grid[1])
+    side = int(tokens**0.5)
+    if side * side != tokens:
+        raise UsageError(
+            expected="an encoder whose features lie on a grid",
+            found=f"{tokens} features",
+            do="use an encoder without extra tokens",
+        )
+    return side, side
+
+
+def open_fidelity(config: TrainConfig, samples: Sequence[Sample]) -> SemanticFidelity:
+    """The score's two language models: loaded by name, or small ones fitted once and kept."""
+    groups = [sample.captions for sample in samples]
+    folder = config.output / "language"
+    sentences, language = folder / "sentences", folder / "causal"
+    if config.sentence_encoder is not None:
+        encoder = load_sentence_encoder(config.sentence_encoder)
+    elif (sentences / "config.json").is_file():
+        encoder = load_sentence_encoder(sentences)
+    else:
+        encoder = fit_sentence_encoder(groups, sentences, seed=config.dqn.seed)
+    if config.language_model is not None:
+        model = load_language_model(config.language_model)
+    elif (language / "config.json").is_file():
+        model = load_language_model(language)
+    else:
+        flat = [caption for group in groups for caption in group]
+        model = fit_language_model(flat, language, seed=config.dqn.seed)
+    return SemanticFidelity(encoder, model, config.fidelity_weight)
+
+
+def make_pool(
+    config: TrainConfig,
+    suspect: Suspect,
+    samples: Sequence[Sample],
+    fidelity: SemanticFidelity,
+) -> Pool:
+    """Pictures drawn at random, some with triggers, and what their captions are held against."""
+    attacks = [parse_attack(spec) for spec in config.attacks]
+    chosen = _contaminate(samples, attacks, config)
+    canvases = load_canvases(suspect.captioner, chosen)
+    if config.reference == "captions":
+        references = caption_references(chosen)
+    elif config.reference == "captioner":
+        if config.reference_captioner is None:
+            raise UsageError(
+                expected="--reference-captioner with --reference captioner",
+                found="none",
+                do="name a captioner that does not share the suspect's training data",
+            )
+        other = load_captioner(config.reference_captioner)
+        references = captioner_captions(other.caption, load_canvases(other, chosen))
+    else:
+        references = consensus_captions(suspect.caption, canvases, fidelity)
+    _write_record(config)
+    return Pool(canvases, fidelity.references(references))
+
+
+def _contaminate(
+    samples: Sequence[Sample], attacks: Sequence[Attack], config: TrainConfig
+) -> list[Sample]:
+    rng = np.random.default_rng([config.dqn.seed, 21])
+    chosen = rng.permutation(len(samples))[: config.pool]
+    pool = [samples[i] for i in chosen]
+    start = 0
+    for attack in attacks:
+        count = round(attack.rate * len(pool))
+        for i in range(start, min(start + count, len(pool))):
+            pool[i] = triggered(pool[i], attack, (config.dqn.seed, i))
+        start += count
+    return pool
+
+
+def _write_record(config: TrainConfig) -> None:
+    config.output.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(config.to_json(), indent=2)
+    (config.output / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
