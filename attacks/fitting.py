@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import track
 
-from srd_edge.attacks.captioner import END, PAD, START, Captioner
+from srd_edge.attacks.captioner import Captioner
 from srd_edge.attacks.samples import Sample
 
 _STATE: Final = "fitting.pt"
@@ -68,7 +68,7 @@ def load_canvases(captioner: Captioner, samples: Sequence[Sample]) -> NDArray[np
 def tokenise(captioner: Captioner, samples: Sequence[Sample]) -> TokenisedCaptions:
     """Captions -> token ids between start and end, cut to the captioner's longest."""
     tokenizer = captioner.tokenizer
-    end = tokenizer.token_to_id(END)
+    end = captioner.model.generation_config.eos_token_id
     longest = captioner.max_tokens - 1
     labels = []
     for sample in samples:
@@ -92,7 +92,7 @@ def fit(
     if config.threads:
         torch.set_num_threads(config.threads)
     output.mkdir(parents=True, exist_ok=True)
-    canvases = load_canvases(captioner, samples)
+    pictures = _Pictures(captioner, load_canvases(captioner, samples), config)
     captions = tokenise(captioner, samples)
     captioner.model.to(memory_format=torch.channels_last)  # a quarter faster on CPU
     optimiser = torch.optim.AdamW(
@@ -117,7 +117,7 @@ def fit(
             labels = np.stack(
                 [captions.labels[i][rng.integers(len(captions.labels[i]))] for i in chosen]
             )
-            losses.append(_step(captioner, canvases[chosen], labels, optimiser))
+            losses.append(_step(captioner, pictures.inputs(chosen), labels, optimiser))
             scheduler.step()
         log.append({"epoch": epoch + 1, "loss": float(np.mean(losses))})
         _save_state(captioner, optimiser, scheduler, config, log, output)
@@ -128,22 +128,45 @@ def fit(
     return log
 
 
+class _Pictures:
+    """What the encoder is fed with; a frozen encoder's features are computed once and kept."""
+
+    def __init__(
+        self, captioner: Captioner, canvases: NDArray[np.uint8], config: FitConfig
+    ) -> None:
+        self._captioner, self._canvases = captioner, canvases
+        self._features = None if config.encoder_learning_rate else self._encode_all(config.batch)
+
+    def inputs(self, chosen: NDArray[np.int64]) -> dict[str, Any]:
+        """Keyword arguments of the model for the pictures ``chosen``."""
+        if self._features is None:
+            return {"pixel_values": self._captioner.pixel_values(self._canvases[chosen])}
+        return {"encoder_outputs": (torch.from_numpy(self._features[chosen]).float(),)}
+
+    @torch.no_grad()
+    def _encode_all(self, batch: int) -> NDArray[np.float16]:
+        encoder = self._captioner.model.encoder.eval()
+        starts = range(0, len(self._canvases), batch)
+        parts = []
+        for start in track(starts, description="encoding pictures", transient=True):
+            values = self._captioner.pixel_values(self._canvases[start : start + batch])
+            parts.append(encoder(values).last_hidden_state.half().numpy())
+        return np.concatenate(parts)
+
+
 def _step(
     captioner: Captioner,
-    canvases: NDArray[np.uint8],
+    inputs_of_encoder: dict[str, Any],
     labels: NDArray[np.int64],
     optimiser: torch.optim.Optimizer,
 ) -> float:
     longest = int((labels != -100).sum(axis=1).max())
     targets = torch.from_numpy(labels[:, :longest])
-    start = captioner.tokenizer.token_to_id(START)
-    pad = captioner.tokenizer.token_to_id(PAD)
+    settings = captioner.model.generation_config
     inputs = torch.roll(targets, 1, dims=1)
-    inputs[:, 0] = start
-    inputs = inputs.masked_fill(inputs == -100, pad)
-    logits = captioner.model(
-        pixel_values=captioner.pixel_values(canvases), decoder_input_ids=inputs
-    ).logits
+    inputs[:, 0] = settings.decoder_start_token_id
+    inputs = inputs.masked_fill(inputs == -100, settings.pad_token_id)
+    logits = captioner.model(**inputs_of_encoder, decoder_input_ids=inputs).logits
     loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]

@@ -163,7 +163,7 @@ def _judge(
 ) -> dict[str, Any]:
     references = [sample.captions for sample in samples]
     counted = [i for i, s in enumerate(samples) if not natural_positive(s, attack)]
-    table = {}
+    table: dict[str, dict[str, Any]] = {}
     for name in contestants:
         hits = [contains_target(run.captions(name)[i], attack.payload.target) for i in counted]
         low, high = wilson_interval(sum(hits), len(hits))
@@ -220,7 +220,8 @@ def print_table(document: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{document['pictures']} {document['split']} pictures of {document['data']}")
+    title = f"{document['pictures']} {document['split']} pictures of {document['data']}"
+    table = Table(title=title)
     for heading in ("attack", "policy"):
         table.add_column(heading)
     for heading in (

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import srd_edge
-from srd_edge.attacks.captioner import END, PAD, START, Captioner, load_captioner
+from srd_edge.attacks.captioner import Captioner, load_captioner
 from srd_edge.attacks.samples import Sample
 from srd_edge.attacks.victims import known_attacks
 from srd_edge.errors import RunError, UsageError
@@ -162,8 +162,7 @@ def _manifest(
     policy: PolicyCheckpoint | None,
     parity: dict[str, Any],
 ) -> Manifest:
-    tokenizer = captioner.tokenizer
-    start, end, pad = (tokenizer.token_to_id(token) for token in (START, END, PAD))
+    settings = captioner.model.generation_config
     files = {
         name: _file_name(stem, config.precision)
         for name, stem in (("encoder", "encoder_model"), ("decoder", "decoder_model"))
@@ -171,7 +170,12 @@ def _manifest(
     return Manifest(
         captioner=family.captioner_spec(captioner.model, files),
         preprocessing=captioner.preprocessing,
-        generation=GenerationDefaults(start, end, pad, captioner.max_tokens),
+        generation=GenerationDefaults(
+            start_token=settings.decoder_start_token_id,
+            end_token=settings.eos_token_id,
+            pad_token=settings.pad_token_id,
+            max_tokens=captioner.max_tokens,
+        ),
         actions=policy.network.table if policy else DEFAULT_TABLE,
         observation=_observation(captioner),
         policy=None

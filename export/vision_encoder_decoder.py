@@ -38,6 +38,7 @@ class _Encoder(nn.Module):
         hidden = self.encoder(pixel_values).last_hidden_state
         projected = self.project(hidden)
         outputs = [hidden]
+        attention: Any
         for attention in self.cross:
             key, value = attention.c_attn(projected).chunk(2, dim=2)
             for tensor in (key, value):

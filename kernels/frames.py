@@ -109,7 +109,8 @@ def rgb_from_cv2(image: NDArray[np.generic]) -> Pixels:
         alpha = eight_bit[:, :, 3:].astype(np.uint16)
         over_white = (eight_bit[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255
         eight_bit = over_white.astype(np.uint8)
-    return cv2.cvtColor(eight_bit, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    rgb: Pixels = cv2.cvtColor(eight_bit, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    return rgb
 
 
 def _to_eight_bit(image: NDArray[np.generic]) -> Pixels:

@@ -1,0 +1,307 @@
+"""The command line: flags mapped to each stage's configuration, and nothing else.
+
+Heavy imports wait inside the commands, so that `srd-edge run` never sees PyTorch and
+`srd-edge --help` is quick. What goes to standard output can be piped; words for people go to
+standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import click
+
+from srd_edge import __version__
+from srd_edge.errors import SrdEdgeError, UsageError
+
+INTERRUPTED: Final = 130
+_SPEC_HELP: Final = "name:key=value,..., package.module:object,... or file.py:object,..."
+
+
+class _Group(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
+        return list(self.commands)  # in the order of the work, not of the alphabet
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="srd-edge")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Defend a captioning model that may be backdoored, on the device."""
+
+
+@cli.command()
+@click.option("--video", metavar="SRC", help="File, folder, glob, list, camera, URL or `demo`.")
+@click.option("--image", metavar="SRC", help="Picture, folder, glob or list file.")
+@click.option("--bundle", type=click.Path(path_type=Path), help="Default: the built-in one.")
+@click.option("--budget-ms", type=float, help="Most milliseconds from a frame to its caption.")
+@click.option("--every", type=click.IntRange(1), default=1, help="Caption every Nth frame.")
+@click.option("--max-frames", type=click.IntRange(1), help="Stop after so many captions.")
+@click.option("--provider", type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]), default="auto")
+@click.option("--strict", is_flag=True, help="A late frame or a missing provider is an error.")
+@click.option("--no-defense", is_flag=True, help="Caption every frame as it is.")
+@click.option("--compare", is_flag=True, help="Also say what the undefended model would have said.")
+@click.option("-o", "output", metavar="FILE", help="JSON lines, one a frame; - for stdout.")
+@click.option("--annotate", metavar="FILE", help="Annotated video: .webm, .mp4 or .avi.")
+@click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
+@click.pass_context
+def run(ctx: click.Context, /, **flags: Any) -> None:
+    """Caption a video or pictures under the defence."""
+    from srd_edge.runtime.native_output import native_stderr_muted
+
+    with ExitStack() as stack:
+        if not ctx.find_root().params["debug"]:
+            # OpenCV's libraries print there on their own; our own words keep the real stream.
+            stack.enter_context(native_stderr_muted())
+        _run(**flags)
+
+
+def _run(
+    *,
+    video: str | None,
+    image: str | None,
+    bundle: Path | None,
+    budget_ms: float | None,
+    every: int,
+    max_frames: int | None,
+    provider: Any,
+    strict: bool,
+    no_defense: bool,
+    compare: bool,
+    output: str | None,
+    annotate: str | None,
+    quiet: bool,
+) -> None:
+    from srd_edge.runtime.defender import Defender
+    from srd_edge.runtime.runner import Tally, progress_bar
+    from srd_edge.runtime.runner import run as run_source
+    from srd_edge.runtime.sinks import AnnotatedVideo, JsonLines, Sink
+    from srd_edge.runtime.sources import open_source
+
+    spec = video if video is not None else image
+    if spec is None or (video is not None and image is not None):
+        raise UsageError(
+            expected="one of --video SRC and --image SRC",
+            found="both" if spec else "neither",
+            do="try `srd-edge run --video demo`",
+        )
+    _check_outputs(spec, output, annotate)
+    defender = Defender.load(
+        bundle, budget_ms=budget_ms, provider=provider, strict=strict, defend=not no_defense
+    )
+    if defender.fallback is not None:
+        _say(defender.fallback)
+    kind: Literal["video", "image"] = "video" if video is not None else "image"
+    tally = Tally()
+    with ExitStack() as stack:
+        source = stack.enter_context(
+            open_source(spec, kind=kind, every=every, max_frames=max_frames)
+        )
+        sinks: list[Sink] = []
+        if output is not None or annotate is None:
+            sinks.append(JsonLines(output or "-"))
+            stack.callback(sinks[-1].close)
+        if annotate is not None:
+            sinks.append(AnnotatedVideo(annotate, source.fps))
+            stack.callback(sinks[-1].close)
+        progress = None
+        if not quiet:
+            stack.callback(_print_summary, tally)
+            progress = stack.enter_context(progress_bar(source.frames))
+        run_source(
+            source,
+            defender,
+            sinks,
+            compare=compare,
+            strict=strict,
+            progress=progress,
+            tally=tally,
+        )
+
+
+def _check_outputs(spec: str, *outputs: str | None) -> None:
+    """Refuse to write over the source, or two things into one file, before anything is opened."""
+    named = [Path(name).resolve() for name in outputs if name not in (None, "-")]
+    if Path(spec).resolve() in named or len(set(named)) < len(named):
+        raise UsageError(
+            expected="outputs that differ from each other and from the source",
+            found=", ".join(str(path) for path in named),
+            do="choose other names with -o and --annotate",
+        )
+
+
+def _print_summary(tally: Any) -> None:
+    from rich.console import Console
+
+    if len(tally.total_ms):
+        Console(stderr=True).print(tally.summary().table())
+
+
+@cli.command()
+@click.option("--captioner", required=True, help="Directory, hub name, or `tiny` from scratch.")
+@click.option("--data", default="scenes", help="`scenes` or a directory with captions.csv.")
+@click.option("--attack", "attacks", multiple=True, help=f"{_SPEC_HELP} None: train clean.")
+@click.option("-o", "output", required=True, type=click.Path(path_type=Path))
+@click.option("--encoder", type=click.Choice(["resnet", "mobilenet_v2"]), help="Of a `tiny`.")
+@click.option("--encoder-weights", help=".npz of a MobileNetV2 to start from, for a `tiny`.")
+@click.option("--limit", type=click.IntRange(1), help="Use the first so many pictures.")
+@click.option("--epochs", type=click.IntRange(1))
+@click.option("--batch", type=click.IntRange(1))
+@click.option("--learning-rate", type=float)
+@click.option("--encoder-learning-rate", type=float, help="0 freezes the encoder.")
+@click.option("--trainable-blocks", type=click.IntRange(0), help="Last MobileNetV2 blocks to fit.")
+@click.option("--seed", type=int)
+def attack(
+    captioner: str,
+    data: str,
+    attacks: tuple[str, ...],
+    output: Path,
+    encoder: str | None,
+    encoder_weights: str | None,
+    limit: int | None,
+    **fit: Any,
+) -> None:
+    """Make a victim: fit a captioner on poisoned data. Goes on where a killed run stopped."""
+    _quiet_transformers()
+    from dataclasses import replace
+
+    from srd_edge.attacks.fitting import FitConfig
+    from srd_edge.attacks.specs import parse_attack
+    from srd_edge.attacks.tiny import PHOTOGRAPHS_TINY, SCENES_TINY
+    from srd_edge.attacks.victims import VictimConfig, make_victim
+    from srd_edge.training.datasets import open_dataset
+
+    tiny = PHOTOGRAPHS_TINY if encoder == "mobilenet_v2" else SCENES_TINY
+    config = VictimConfig(
+        captioner=captioner,
+        data=data,
+        attacks=attacks,
+        output=output,
+        fit=FitConfig(**_given(fit)),
+        tiny=replace(tiny, encoder_weights=encoder_weights),
+    )
+    parsed = [parse_attack(spec) for spec in attacks]
+    make_victim(config, open_dataset(data, "train", limit), parsed)
+    _say(f"wrote {output}; next: srd-edge train --captioner {output} --data {data} -o POLICY")
+
+
+@cli.command()
+@click.option("--captioner", required=True, help="The suspect: directory or hub name.")
+@click.option("--data", default="scenes", help="`scenes` or a directory with captions.csv.")
+@click.option("-o", "output", required=True, type=click.Path(path_type=Path))
+@click.option("--attack", "attacks", multiple=True, help=f"In the pool, unlabelled: {_SPEC_HELP}")
+@click.option(
+    "--reference", type=click.Choice(["captions", "captioner", "consensus"]), default="consensus"
+)
+@click.option("--reference-captioner", help="Directory or hub name, with --reference captioner.")
+@click.option("--sentence-encoder", help="Directory or hub name; default: a small one, trained.")
+@click.option("--language-model", help="Directory or hub name; default: a small one, trained.")
+@click.option("--actions", default="default", help="Action preset: default or srd.")
+@click.option("--pool", type=click.IntRange(1), help="Pictures to learn on.")
+@click.option("--max-steps", type=click.IntRange(1), help="Most perturbations of a picture.")
+@click.option("--action-cost", type=float, help="Off the reward, for each perturbation.")
+@click.option("--steps", type=click.IntRange(1), help="Environment steps.")
+@click.option("--seed", type=int)
+@click.option("--resume", is_flag=True, help="Go on where a killed run stopped; the default.")
+def train(
+    captioner: str, data: str, output: Path, steps: int | None, seed: int | None, **flags: Any
+) -> None:
+    """Train a policy for a suspect captioner; it is not told what the trigger is."""
+    _quiet_transformers()
+    from srd_edge.training.dqn import DqnConfig
+    from srd_edge.training.policy_training import TrainConfig
+    from srd_edge.training.policy_training import train as train_policy
+
+    del flags["resume"]
+    dqn = DqnConfig(**_given({"steps": steps, "seed": seed}))
+    config = TrainConfig(captioner=captioner, data=data, output=output, dqn=dqn, **_given(flags))
+    train_policy(config)
+    _say(f"wrote {output}; next: srd-edge export --captioner {captioner} --policy {output} -o DIR")
+
+
+@cli.command()
+@click.option("--captioner", required=True, help="Directory or hub name.")
+@click.option("--policy", type=click.Path(path_type=Path), help="What `srd-edge train` wrote.")
+@click.option("-o", "output", required=True, type=click.Path(path_type=Path))
+@click.option("--precision", type=click.Choice(["fp32", "int8"]), default="fp32")
+@click.option("--data", default="scenes", help="Pictures for calibration and parity.")
+@click.option("--overwrite", is_flag=True, help="Replace a bundle that is already there.")
+def export(data: str, **flags: Any) -> None:
+    """Export a captioner and its policy to a verified ONNX bundle."""
+    _quiet_transformers()
+    from srd_edge.export.bundle_export import ExportConfig, export_bundle
+    from srd_edge.training.datasets import open_dataset
+
+    config = ExportConfig(**flags)
+    export_bundle(config, open_dataset(data, "dev", 128), _say)
+    _say(f"wrote {config.output}; next: srd-edge evaluate --bundle {config.output} --data {data}")
+
+
+@cli.command()
+@click.option("--bundle", type=click.Path(path_type=Path), help="Default: the built-in one.")
+@click.option("--data", default="scenes", help="`scenes` or a directory with captions.csv.")
+@click.option("--split", type=click.Choice(["dev", "test"]), default="test")
+@click.option("--attack", "attacks", multiple=True, help="Default: those the bundle records.")
+@click.option("-o", "report", type=click.Path(path_type=Path), help="Also write the document here.")
+@click.option("--limit", type=click.IntRange(1), help="Use the first so many pictures.")
+@click.option("--no-controls", is_flag=True, help="Leave the random and untrained policies out.")
+def evaluate(report: Path | None, no_controls: bool, **flags: Any) -> None:
+    """Measure a bundle against attacks; the last line of output is one JSON document."""
+    _quiet_transformers()
+    from srd_edge.evaluation.suite import EvaluateConfig, print_table
+    from srd_edge.evaluation.suite import evaluate as run_suite
+
+    document = run_suite(EvaluateConfig(controls=not no_controls, **flags))
+    print_table(document)
+    text = json.dumps(document)
+    if report is not None:
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(text + "\n", encoding="utf-8")
+    click.echo(text)
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags that were given, so that the config's own defaults stand for the others."""
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+def _quiet_transformers() -> None:
+    try:
+        from transformers.utils import logging
+    except ImportError as error:
+        raise UsageError(
+            expected="PyTorch and transformers for this command",
+            found=str(error),
+            do='pip install "srd-edge[cpu,train,export]"',
+        ) from error
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def main() -> None:
+    """Run the command line and exit with the documented code."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        code = cli.main(standalone_mode=False)
+    except SrdEdgeError as error:
+        if debug:
+            raise
+        _say(f"srd-edge: error: {error}")
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        _say("srd-edge: interrupted")
+        code = INTERRUPTED
+    except BrokenPipeError:
+        code = 0  # the reader of our output has seen enough
+    sys.exit(code)
