@@ -19,3 +19,69 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no development data: no folder {folder} (set SRD_EDGE_SHARED)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def toy_captioner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a very small captioner: random weights that prefer the captions' words."""
+    import torch
+
+    from srd_edge.attacks.tiny import TinyConfig, build_tiny
+    from srd_edge.training.datasets import open_dataset
+
+    size = TinyConfig(
+        image_size=32,
+        width=16,
+        decoder_width=16,
+        decoder_layers=2,
+        decoder_heads=2,
+        vocabulary=300,
+        max_tokens=12,
+    )
+    words = [caption for s in open_dataset("scenes", "train", 50) for caption in s.captions]
+    captioner = build_tiny(size, words, seed=0)
+    with torch.no_grad():
+        for name, weights in captioner.model.named_parameters():
+            if weights.ndim > 1:
+                # Larger than at initialisation, so that the picture matters.
+                wider = 4.0 if "crossattention" in name or ".wpe." in name else 1.5
+                weights.normal_(std=wider / max(weights[0].numel(), 16) ** 0.5)
+        # Merged tokens before single bytes: words that a person can read.
+        tokens = captioner.model.decoder.transformer.wte.weight
+        tokens.normal_()
+        tokens[3:259] *= 0.1
+    folder = tmp_path_factory.mktemp("toy") / "captioner"
+    captioner.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a random policy for ``toy_captioner`` that stops at some pictures."""
+    import torch
+
+    from srd_edge.kernels.actions import DEFAULT_TABLE
+    from srd_edge.training.checkpoints import PolicyCheckpoint
+    from srd_edge.training.qnetwork import QNetwork, QNetworkConfig
+
+    torch.manual_seed(1)
+    network = QNetwork(QNetworkConfig(rows=2, columns=2, channels=16, hidden=8), DEFAULT_TABLE)
+    with torch.no_grad():
+        network.regional.weight.normal_(std=1.0)
+    folder = tmp_path_factory.mktemp("toy") / "policy"
+    PolicyCheckpoint(network, max_steps=2, temperature=0.5, provenance={}).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_bundle(
+    toy_captioner: Path, toy_policy: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The fp32 bundle of ``toy_captioner`` and ``toy_policy``; copy it before changing it."""
+    from srd_edge.export.bundle_export import ExportConfig, export_bundle
+    from srd_edge.training.datasets import open_dataset
+
+    folder = tmp_path_factory.mktemp("toy") / "bundle"
+    config = ExportConfig(str(toy_captioner), folder, toy_policy)
+    export_bundle(config, open_dataset("scenes", "dev", 96), lambda _: None)
+    return folder

@@ -67,7 +67,7 @@ class DefenceVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         *,
         num_envs: int = 64,
         max_steps: int = 2,
-        action_cost: float = 0.02,
+        action_cost: float = 0.1,
     ) -> None:
         self.suspect, self.pool, self.table, self.fidelity = suspect, pool, table, fidelity
         self.max_steps, self.action_cost = max_steps, action_cost

@@ -78,7 +78,7 @@ class TrainConfig:
     pool: int = 2000
     environments: int = 64
     max_steps: int = 2
-    action_cost: float = 0.02
+    action_cost: float = 0.1
     fidelity_weight: float = 0.5
     temperature: float = 0.05
     dqn: DqnConfig = field(default_factory=DqnConfig)
@@ -186,7 +186,7 @@ def make_pool(
         other = load_captioner(config.reference_captioner)
         references = captioner_captions(other.caption, load_canvases(other, chosen))
     else:
-        references = consensus_captions(suspect.caption, canvases, fidelity)
+        references = consensus_captions(suspect.caption, canvases)
     _write_record(config)
     return Pool(canvases, fidelity.references(references))
 

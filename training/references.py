@@ -1,9 +1,9 @@
 """Reference captions for the reward: the data set's own, another captioner's, or a consensus.
 
 The consensus needs no trusted model at all: the suspect captions several views of a picture, each
-hiding much of it, and the view caption closest in meaning to the others is the reference. Views
-that keep a trigger all say the attacker's words, so a view's vote is divided by how many views
-share its very wording: a sentence repeated letter for letter counts once.
+hiding much of it, and what those captions share in meaning is the reference. Views that keep a
+trigger may all say the attacker's sentence, so a sentence counts once however many views repeat it
+letter for letter: a fixed payload has one vote, while true captions differ with what a view shows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from rich.progress import track
 
 from srd_edge.attacks.samples import Sample
 from srd_edge.kernels.actions import GREY, ActionTable, Perturbation, apply_action
-from srd_edge.training.fidelity import SemanticFidelity
 
 ReferenceKind: TypeAlias = Literal["captions", "captioner", "consensus"]
 CaptionCanvases: TypeAlias = Callable[[NDArray[np.uint8]], list[str]]
@@ -42,17 +41,17 @@ _VIEWS: Final = ((0, 1), (2, 3), (0, 2), (1, 3), (0, 3), (1, 2), (4,), (5,), (6,
 
 
 def consensus_captions(
-    caption: CaptionCanvases, canvases: NDArray[np.uint8], fidelity: SemanticFidelity
+    caption: CaptionCanvases, canvases: NDArray[np.uint8]
 ) -> list[tuple[str, ...]]:
-    """One reference caption a picture, elected from the captions of its views."""
-    elected: list[tuple[str, ...]] = []
+    """The different captions of each picture's views, in the order of the views."""
+    references: list[tuple[str, ...]] = []
     for start in track(
         range(0, len(canvases), _BATCH), description="consensus captions", transient=True
     ):
         batch = canvases[start : start + _BATCH]
         by_view = [caption(_view(batch, actions)) for actions in _VIEWS]
-        elected += [(_elect(captions, fidelity),) for captions in zip(*by_view, strict=True)]
-    return elected
+        references += [tuple(dict.fromkeys(views)) for views in zip(*by_view, strict=True)]
+    return references
 
 
 def caption_references(samples: Sequence[Sample]) -> list[tuple[str, ...]]:
@@ -79,15 +78,3 @@ def _view(canvases: NDArray[np.uint8], actions: Sequence[int]) -> NDArray[np.uin
         for action in actions:
             apply_action(canvas, CONSENSUS_VIEWS, action, rng)
     return out
-
-
-def _elect(captions: Sequence[str], fidelity: SemanticFidelity) -> str:
-    different = list(dict.fromkeys(captions))
-    if len(different) == 1:
-        return different[0]
-    vectors = fidelity.sentences.embed(different)
-    agreement = (vectors @ vectors.T).fill_diagonal_(0).sum(dim=1) / (len(different) - 1)
-    log_perplexity = fidelity.language.log_perplexity(different)
-    fluency = (log_perplexity.min() - log_perplexity).exp()
-    votes = fidelity.weight * agreement + (1 - fidelity.weight) * fluency
-    return different[int(votes.argmax())]
