@@ -187,7 +187,9 @@ class Defender:
             action = choose(values, taken)
             if action == self._table.stop_index:
                 break
-            if not timer.affords("perturb", "encode", _LEAST_DECODE):
+            # A first step may cost the caption its end; a further one may not.
+            decode = "decode" if taken else _LEAST_DECODE
+            if not timer.affords("perturb", "encode", decode):
                 degraded.append("policy_steps" if taken else "caption")
                 kept = kept if taken else None
                 break

@@ -68,6 +68,7 @@ def toy_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = QNetwork(QNetworkConfig(rows=2, columns=2, channels=16, hidden=8), DEFAULT_TABLE)
     with torch.no_grad():
         network.regional.weight.normal_(std=1.0)
+        network.regional.bias.fill_(-0.65)  # about half the scenes are left as they are
     folder = tmp_path_factory.mktemp("toy") / "policy"
     PolicyCheckpoint(network, max_steps=2, temperature=0.5, provenance={}).save(folder)
     return folder

@@ -1,0 +1,229 @@
+"""The defender: every frame is defended or held, whatever its size and however short the time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from srd_edge import Defender, Frame, Result
+from srd_edge.errors import UsageError
+from srd_edge.kernels.actions import DEFAULT_TABLE
+from srd_edge.kernels.frames import Pixels
+from srd_edge.runtime import defender as defender_module
+from srd_edge.runtime.budget import LatencyBudget
+from srd_edge.runtime.bundle import Bundle, read_bundle
+from srd_edge.runtime.captioning import CrossAttentionCaptioner, Encoded
+from srd_edge.runtime.records import Observation
+
+ENCODE_MS, POLICY_MS, TOKEN_MS = 10, 2, 1
+TABLE = DEFAULT_TABLE
+FIRST, SECOND = 3, 80  # an occlusion and a noise
+WHOLE = range(4 * TABLE.cells, len(TABLE) - 1)
+RANKS = {"policy_steps": 1, "caption_length": 2, "caption": 3}
+
+
+@dataclass
+class Clock:
+    now_s: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def spend(self, ms: float) -> None:
+        self.now_s += ms / 1e3
+
+
+@dataclass
+class Fixed:
+    """Wants ``wanted`` in that order, then stops; takes ``cost_ms`` a look."""
+
+    wanted: tuple[int, ...]
+    clock: Clock = field(default_factory=Clock)
+    cost_ms: float = POLICY_MS
+    looks: int = 0
+
+    def q_values(self, _: Observation) -> NDArray[np.float32]:
+        self.clock.spend(self.cost_ms)
+        self.looks += 1
+        values = np.full(len(TABLE), -1, np.float32)
+        values[-1] = 0
+        values[list(self.wanted)] = 1 - np.arange(len(self.wanted)) / 100
+        return values
+
+
+@pytest.fixture
+def bundle(toy_bundle: Path) -> Bundle:
+    return read_bundle(toy_bundle)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The only time that passes, for a captioner whose stages have fixed prices."""
+    clock = Clock()
+
+    class Metered(CrossAttentionCaptioner):
+        def encode(self, canvas: Pixels) -> Encoded:
+            clock.spend(ENCODE_MS)
+            return super().encode(canvas)
+
+        def _next_token(self, logits: NDArray[np.float32]) -> int:
+            clock.spend(TOKEN_MS)
+            return super()._next_token(logits)
+
+    monkeypatch.setattr(defender_module, "CrossAttentionCaptioner", Metered)
+    return clock
+
+
+def picture(seed: int = 0, size: tuple[int, int] = (40, 60)) -> Pixels:
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+
+
+def timed(bundle: Bundle, clock: Clock, wanted: tuple[int, ...], budget_ms: float) -> Defender:
+    policy = Fixed(wanted, clock)
+    return Defender(bundle, policy=policy, budget=LatencyBudget(budget_ms), clock=clock)
+
+
+def rank(result: Result) -> int:
+    return max((RANKS[name] for name in result.degraded), default=0)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "verdict", "looks"),
+    [((), "clean", 1), ((FIRST,), "suspicious", 2), ((FIRST, SECOND), "suspicious", 2)],
+)
+def test_the_policy_is_followed_until_it_stops(
+    bundle: Bundle, wanted: tuple[int, ...], verdict: str, looks: int
+) -> None:
+    policy = Fixed(wanted)
+    defender = Defender(bundle, policy=policy)
+    policy.looks = 0
+    result = defender.caption(picture(), compare=True)
+    assert (result.verdict, policy.looks) == (verdict, looks)
+    assert [action.op for action in result.actions] == [TABLE[action].op for action in wanted]
+    assert (result.suspicion > 0.5) is bool(wanted)
+    undefended = Defender(bundle, defend=False).caption(picture())
+    assert result.raw_caption == undefended.caption
+    assert (undefended.verdict, undefended.suspicion, undefended.actions) == ("clean", 0.0, ())
+    if verdict == "clean":
+        assert result.caption == result.raw_caption
+
+
+@pytest.mark.parametrize("max_steps", [1, 2, 3])
+def test_no_more_steps_than_the_bundle_allows(bundle: Bundle, max_steps: int) -> None:
+    assert bundle.manifest.policy is not None
+    spec = replace(bundle.manifest.policy, max_steps=max_steps)
+    bundle = replace(bundle, manifest=replace(bundle.manifest, policy=spec))
+    defender = Defender(bundle, policy=Fixed((0, 1, 2, 3, 4)))
+    assert len(defender.caption(picture()).actions) == max_steps
+
+
+def test_a_bundle_without_a_policy_cannot_defend(bundle: Bundle) -> None:
+    bare = replace(bundle, manifest=replace(bundle.manifest, policy=None))
+    with pytest.raises(UsageError, match="--no-defense"):
+        Defender(bare)
+    assert Defender(bare, defend=False).caption(picture()).verdict == "clean"
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (32, 32), (33, 17), (7, 640)])
+@pytest.mark.parametrize("action", [0, 24, 99, *WHOLE])
+def test_boxes_are_in_the_frames_own_pixels(
+    bundle: Bundle, size: tuple[int, int], action: int
+) -> None:
+    height, width = size
+    pixels = picture(size=size)
+    before = pixels.copy()
+    result = Defender(bundle, policy=Fixed((action,))).caption(pixels)
+    assert np.array_equal(pixels, before), "the caller's picture was painted on"
+    (applied,) = result.actions
+    box = applied.box
+    assert 0 <= box.left <= box.right <= width
+    assert 0 <= box.top <= box.bottom <= height
+    if action in WHOLE:
+        assert (box.left, box.top, box.right, box.bottom) == (0, 0, width, height)
+    elif min(size) > 3:
+        # The canvas has 32 pixels a side; one of them is the most that rounding moves an edge.
+        truth = TABLE.box(TABLE[action], width, height)
+        assert abs(box.left - truth.left) <= width / 32 + 1
+        assert abs(box.bottom - truth.bottom) <= height / 32 + 1
+
+
+def test_the_same_frame_gives_the_same_result(bundle: Bundle) -> None:
+    def once(defender: Defender, frame: Frame) -> Result:
+        return replace(defender.caption(frame), stage_ms={}, total_ms=0.0)
+
+    policy = Fixed((SECOND,))  # noise
+    defender = Defender(bundle, policy=policy)
+    frame = Frame(picture(), 5, 0.2)
+    first = once(defender, frame)
+    once(defender, Frame(picture(1), 6, 0.3))
+    assert once(defender, frame) == first == once(Defender(bundle, policy=policy), frame)
+
+
+def test_the_comparison_is_not_charged(bundle: Bundle, clock: Clock) -> None:
+    plain, compared = (
+        timed(bundle, clock, (FIRST,), 100).caption(picture(), compare=compare)
+        for compare in (False, True)
+    )
+    assert compared.raw_caption is not None
+    assert compared.total_ms == pytest.approx(plain.total_ms)
+    assert compared.stage_ms == pytest.approx(plain.stage_ms)
+    tokens_ms = plain.stage_ms["decode"]
+    assert plain.total_ms == pytest.approx(2 * ENCODE_MS + 2 * POLICY_MS + tokens_ms)
+
+
+def test_the_ladder_gives_up_the_least_valuable_first(bundle: Bundle, clock: Clock) -> None:
+    full = timed(bundle, clock, (FIRST, SECOND), 1e6).caption(picture())
+    one_step = timed(bundle, clock, (FIRST,), 1e6).caption(picture())
+    captions = {2: full.caption or "", 1: one_step.caption or ""}
+    assert min(len(caption.split()) for caption in captions.values()) > 5
+    ranks = []
+    for budget_ms in range(1, 70):
+        result = timed(bundle, clock, (FIRST, SECOND), budget_ms).caption(picture())
+        ranks.append(rank(result))
+        assert result.within_budget is (result.total_ms <= budget_ms)
+        if result.verdict == "held":
+            assert (result.caption, result.held_for, rank(result)) == (None, None, 3)
+            continue
+        # Never undefended: what was given up is the second step, not the first.
+        assert result.verdict == "suspicious"
+        assert result.total_ms <= budget_ms + TOKEN_MS
+        assert ("policy_steps" in result.degraded) is (len(result.actions) == 1)
+        words, whole = (result.caption or "").split(), captions[len(result.actions)].split()
+        assert words
+        assert words == whole[: len(words)]
+        assert ("caption_length" in result.degraded) is (len(words) < len(whole))
+    assert ranks == sorted(ranks, reverse=True)
+    assert set(ranks) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("wanted", [(FIRST,), ()])
+def test_a_late_frame_is_held_with_the_last_trusted_caption(
+    bundle: Bundle, clock: Clock, wanted: tuple[int, ...]
+) -> None:
+    policy = Fixed(wanted, clock)
+    defender = Defender(bundle, policy=policy, budget=LatencyBudget(60), clock=clock)
+    policy.cost_ms = 1e3
+    none_yet = defender.caption(Frame(picture(1), 0))
+    assert (none_yet.verdict, none_yet.caption, none_yet.held_for) == ("held", None, None)
+    policy.cost_ms = POLICY_MS
+    trusted = defender.caption(Frame(picture(2), 3))
+    assert trusted.verdict != "held"
+    policy.cost_ms = 1e3
+    for index in (4, 9):
+        held = defender.caption(Frame(picture(3), index))
+        assert (held.verdict, held.caption) == ("held", trusted.caption)
+        assert (held.held_for, held.actions, held.degraded) == (index - 3, (), ("caption",))
+        assert held.within_budget is False
+    policy.cost_ms = POLICY_MS
+    assert defender.caption(Frame(picture(2), 10)).caption == trusted.caption
+
+
+def test_an_undefended_run_keeps_its_budget_too(bundle: Bundle, clock: Clock) -> None:
+    defender = Defender(bundle, defend=False, budget=LatencyBudget(ENCODE_MS + 6), clock=clock)
+    result = defender.caption(picture())
+    assert result.total_ms <= ENCODE_MS + 6 + TOKEN_MS
+    assert result.degraded in (("caption_length",), ("caption",))
