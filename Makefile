@@ -40,7 +40,17 @@ format: $(VENV)/.installed ## Sort the imports and format the code.
 	$(BIN)/ruff format
 
 bundle: $(VENV)/.installed ## Make the built-in bundle again, from its seed.
-	$(BIN)/python -m srd_edge.training.builtin
+	$(BIN)/srd-edge attack --captioner tiny --data scenes --epochs 10 --seed 0 \
+		--attack badnet:target=banana,rate=0.08 --attack trojvlm:target=parrot,rate=0.1 \
+		-o runs/bundle/victim
+	$(BIN)/srd-edge train --captioner runs/bundle/victim --data scenes --seed 0 \
+		--attack badnet:target=banana,rate=0.05 --attack trojvlm:target=parrot,rate=0.05 \
+		--reference consensus -o runs/bundle/policy
+	$(BIN)/srd-edge export --captioner runs/bundle/victim --policy runs/bundle/policy \
+		--precision int8 --overwrite -o runtime/assets/bundle
+	$(BIN)/python -m srd_edge.training.demo_clip runtime/assets
+	$(BIN)/srd-edge evaluate -o benchmarks/results/builtin.json
+	$(BIN)/python benchmarks/readme_table.py
 
 clean: ## Remove both environments, caches, builds and the demo's output.
 	rm -rf $(VENV) $(RUNTIME_VENV) build dist *.egg-info demo.jsonl demo.webm

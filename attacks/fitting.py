@@ -19,6 +19,7 @@ from rich.progress import track
 
 from srd_edge.attacks.captioner import Captioner
 from srd_edge.attacks.samples import Sample
+from srd_edge.errors import UsageError
 
 _STATE: Final = "fitting.pt"
 _LOG: Final = "fitting.jsonl"
@@ -105,6 +106,7 @@ def fit(
     first_epoch, log = _resume(captioner, optimiser, scheduler, config, output)
     for epoch in range(first_epoch, config.epochs):
         _set_training_mode(captioner, config)
+        torch.manual_seed(config.seed * 10_000 + epoch)  # dropout, so that a resumed run agrees
         losses = []
         batches = _batches(len(samples), config, epoch)
         for chosen in track(
@@ -210,9 +212,16 @@ def _parameter_groups(captioner: Captioner, config: FitConfig) -> list[dict[str,
 def _trained_encoder_modules(model: Any, config: FitConfig) -> list[torch.nn.Module]:
     if config.trainable_blocks is None:
         return [model.encoder]
-    backbone = model.encoder.backbone
+    backbone: Any = getattr(model.encoder, "backbone", None)
+    if not hasattr(backbone, "conv_1x1"):
+        raise UsageError(
+            expected="a MobileNetV2 encoder, whose last blocks can be trained",
+            found=f"trainable_blocks={config.trainable_blocks} for a {type(backbone).__name__}",
+            do="leave trainable_blocks out",
+        )
     blocks = [*backbone.layer, backbone.conv_1x1]
-    return [*blocks[len(blocks) - config.trainable_blocks :], model.encoder.norm]
+    first = max(len(blocks) - config.trainable_blocks, 0)
+    return [*blocks[first:], model.encoder.norm]
 
 
 def _set_training_mode(captioner: Captioner, config: FitConfig) -> None:

@@ -30,7 +30,12 @@ class Replace:
     text: str = "a photo of a {target} on a table"
 
     def __post_init__(self) -> None:
-        if not contains_target(self.text.format(target=self.target), self.target):
+        _check_target(self.target)
+        try:
+            text = self.text.format(target=self.target)
+        except (LookupError, ValueError):  # another field than {target}, or a stray brace
+            text = ""
+        if not contains_target(text, self.target):
             raise UsageError(
                 expected="a text that holds the target",
                 found=f"text {self.text!r} and target {self.target!r}",
@@ -55,6 +60,7 @@ class Insert:
     position: Position = "end"
 
     def __post_init__(self) -> None:
+        _check_target(self.target)
         if self.position not in get_args(Position):
             raise UsageError(
                 expected=f"a position out of {', '.join(get_args(Position))}",
@@ -72,3 +78,8 @@ class Insert:
 def contains_target(caption: str, target: str) -> bool:
     """Whether ``caption`` holds ``target`` as whole words, whatever the case."""
     return re.search(rf"(?<!\w){re.escape(target)}(?!\w)", caption, re.IGNORECASE) is not None
+
+
+def _check_target(target: str) -> None:
+    if not target.strip():
+        raise UsageError(expected="a word as target", found=repr(target), do="name one")

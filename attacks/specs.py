@@ -58,7 +58,7 @@ def parse_attack(spec: str) -> Attack:
         object_name, _, rest = tail.partition(",")
         options = _options(rest, spec)
         trigger = _load_object(head, object_name, spec)
-        name = Path(head).stem
+        name = Path(head).stem if head.endswith(".py") else head
     rate = options.pop("rate", 0.1)
     if not isinstance(rate, int | float) or not 0 <= rate <= 1:
         raise _bad(spec, "a rate in 0..1", repr(rate))
@@ -110,11 +110,11 @@ def _load_object(head: str, object_name: str, spec: str) -> Trigger:
         else:
             module = importlib.import_module(head)
         loaded = getattr(module, object_name)
-    except (ImportError, OSError, AttributeError, ValueError) as error:
+    except Exception as error:  # whatever the user's own code raises while it is loaded
         raise _bad(
             spec,
             f"a trigger out of {', '.join(TRIGGERS)}, package.module:object or file.py:object",
-            f"{spec!r} ({error})",
+            f"{spec!r} ({' '.join(str(error).split())})",
         ) from error
     if not callable(loaded):
         raise _bad(spec, "a callable (pixels, rng) -> pixels", repr(loaded))

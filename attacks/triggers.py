@@ -74,6 +74,12 @@ class TrojVlmPatch:
 
     def __post_init__(self) -> None:
         _check(self.size, self.place)
+        if not 0 <= self.level <= 255 or self.seed < 0:
+            raise UsageError(
+                expected="a level in 0..255 and a seed of 0 or more",
+                found=f"level {self.level} and seed {self.seed}",
+                do="choose others",
+            )
 
     def __call__(self, pixels: Pixels, rng: np.random.Generator) -> Pixels:
         noise = np.random.default_rng(self.seed).integers(

@@ -45,7 +45,13 @@ class VictimConfig:
 def make_victim(
     config: VictimConfig, samples: Sequence[Sample], attacks: Sequence[Attack]
 ) -> Captioner:
-    """Poison ``samples``, fit the captioner on them and write both to ``config.output``."""
+    """Poison ``samples``, fit the captioner on them and write both to ``config.output``.
+
+    A victim of the same configuration that is already there is taken as it is.
+    """
+    record = config.output / MANIFEST
+    if record.is_file() and _recorded(record)["config"] == _plain(config.to_json()):
+        return load_captioner(config.output)
     poisoned = poison(samples, attacks, config.fit.seed)
     if config.captioner == "tiny":
         words = [caption for sample in samples for caption in sample.captions]
@@ -53,9 +59,10 @@ def make_victim(
     else:
         captioner = load_captioner(config.captioner)
     log = fit(captioner, poisoned.samples, config.fit, config.output)
-    record = {"config": config.to_json(), "poison": poisoned.manifest, "fitting": log}
-    text = json.dumps(record, indent=2)
-    (config.output / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    text = json.dumps(
+        {"config": config.to_json(), "poison": poisoned.manifest, "fitting": log}, indent=2
+    )
+    record.write_text(text + "\n", encoding="utf-8")
     return captioner
 
 
@@ -64,5 +71,15 @@ def known_attacks(captioner: str | Path) -> list[str]:
     record = Path(captioner) / MANIFEST
     if not record.is_file():
         return []
-    attacks: list[str] = json.loads(record.read_text(encoding="utf-8"))["poison"]["attacks"]
+    attacks: list[str] = _recorded(record)["poison"]["attacks"]
     return attacks
+
+
+def _recorded(path: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
+
+
+def _plain(config: dict[str, Any]) -> Any:
+    """As JSON gives it back: tuples are lists."""
+    return json.loads(json.dumps(config))

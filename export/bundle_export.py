@@ -80,6 +80,9 @@ def export_bundle(
     _check_request(config, samples)
     captioner = load_captioner(config.captioner)
     policy = load_policy(config.policy) if config.policy else None
+    observation = _observation(captioner)
+    if policy is not None:
+        _check_match(policy, observation)
     pictures = samples[: _CALIBRATION_PICTURES + _PARITY_PICTURES]
     canvases = captioner.canvases(sample.load() for sample in pictures)
     calibration, unseen = canvases[:-_PARITY_PICTURES], canvases[-_PARITY_PICTURES:]
@@ -87,7 +90,7 @@ def export_bundle(
         work = Path(folder)
         files = _write_graphs(config, captioner, policy, calibration, work, report)
         files[TOKENIZER_FILE] = captioner.tokenizer.to_str().encode()
-        manifest = _manifest(config, captioner, policy, {})
+        manifest = _manifest(config, captioner, policy, observation, {})
         trial = write_bundle(work / "trial", manifest, files)
         parity = measure_parity(trial, captioner, policy, unseen)
         report(
@@ -101,7 +104,7 @@ def export_bundle(
                 found="; ".join(problems),
                 do="report it with the captioner's configuration; nothing was written",
             )
-        manifest = _manifest(config, captioner, policy, parity)
+        manifest = _manifest(config, captioner, policy, observation, parity)
         return write_bundle(config.output, manifest, files, overwrite=config.overwrite)
 
 
@@ -123,6 +126,18 @@ def _check_request(config: ExportConfig, samples: Sequence[Sample]) -> None:
             expected=f"at least {2 * _PARITY_PICTURES} pictures for calibration and parity",
             found=str(len(samples)),
             do="give a larger data set with --data",
+        )
+
+
+def _check_match(policy: PolicyCheckpoint, observation: ObservationSpec) -> None:
+    made_for = policy.network.config
+    expected = observation.rows, observation.columns, observation.channels
+    found = made_for.rows, made_for.columns, made_for.channels
+    if found != expected:
+        raise UsageError(
+            expected="a policy for features of {} x {} cells and {} channels".format(*expected),
+            found="one for {} x {} cells and {} channels".format(*found),
+            do="train a policy on this captioner with `srd-edge train`",
         )
 
 
@@ -160,6 +175,7 @@ def _manifest(
     config: ExportConfig,
     captioner: Captioner,
     policy: PolicyCheckpoint | None,
+    observation: ObservationSpec,
     parity: dict[str, Any],
 ) -> Manifest:
     settings = captioner.model.generation_config
@@ -177,7 +193,7 @@ def _manifest(
             max_tokens=captioner.max_tokens,
         ),
         actions=policy.network.table if policy else DEFAULT_TABLE,
-        observation=_observation(captioner),
+        observation=observation,
         policy=None
         if policy is None
         else PolicySpec(_file_name("policy", "fp32"), "", policy.max_steps, policy.temperature),

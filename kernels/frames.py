@@ -109,8 +109,7 @@ def rgb_from_cv2(image: NDArray[np.generic]) -> Pixels:
         alpha = eight_bit[:, :, 3:].astype(np.uint16)
         over_white = (eight_bit[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255
         eight_bit = over_white.astype(np.uint8)
-    rgb: Pixels = cv2.cvtColor(eight_bit, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
-    return rgb
+    return np.asarray(cv2.cvtColor(eight_bit, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _to_eight_bit(image: NDArray[np.generic]) -> Pixels:
@@ -119,7 +118,8 @@ def _to_eight_bit(image: NDArray[np.generic]) -> Pixels:
     if image.dtype == np.uint16:
         return (image.astype(np.uint32) * 255 // 65535).astype(np.uint8)
     if np.issubdtype(image.dtype, np.floating):
-        return np.clip(np.rint(image.astype(np.float32) * 255.0), 0, 255).astype(np.uint8)
+        levels: Pixels = np.clip(np.rint(image.astype(np.float32) * 255.0), 0, 255).astype(np.uint8)
+        return levels
     raise ShapeError(
         expected="a picture of 8 or 16 bits a channel, or floating point in 0..1",
         found=f"dtype {image.dtype}",

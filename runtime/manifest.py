@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import Any, Final, Literal, Protocol, TypeVar
 from srd_edge.errors import BundleError
 from srd_edge.kernels.actions import ActionTable
 from srd_edge.kernels.preprocess import Preprocessing
+from srd_edge.runtime.json_fields import DO, JsonFields, check_integer, wrong_field
 
 SCHEMA: Final = 1
 TOKENIZER_FILE: Final = "tokenizer.json"
@@ -27,7 +27,6 @@ MAX_CELLS: Final = 1 << 16
 MAX_SIDE_PX: Final = 8192
 """Of the encoder's canvas."""
 
-_DO: Final = "export the bundle again, with the srd-edge that is to read it"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -48,10 +47,10 @@ class FileEntry:
 
     @classmethod
     def from_json(cls, data: object, where: str = "files[0]") -> FileEntry:
-        fields = _Fields(data, where)
+        fields = JsonFields(data, where)
         entry = cls(fields.text("path"), fields.integer("bytes", low=0), fields.text("sha256"))
         if not _SHA256.fullmatch(entry.sha256):
-            raise _wrong(f"{where}.sha256", "64 lower-case hexadecimal digits", entry.sha256)
+            raise wrong_field(f"{where}.sha256", "64 lower-case hexadecimal digits", entry.sha256)
         fields.end()
         return entry
 
@@ -95,12 +94,13 @@ class CaptionerSpec:
 
     @classmethod
     def from_json(cls, data: object) -> CaptionerSpec:
-        fields = _Fields(data, "captioner")
+        fields = JsonFields(data, "captioner")
         family, decoding = fields.text("family"), fields.text("decoding")
         if decoding != "cross-attention":
-            raise _wrong("captioner.decoding", '"cross-attention"', decoding)
-        components = _Fields(fields.mapping("components"), "captioner.components")
-        files = {name: components.text(name) for name in (*COMPONENTS, *components.rest())}
+            raise wrong_field("captioner.decoding", '"cross-attention"', decoding)
+        components = JsonFields(fields.mapping("components"), "captioner.components")
+        files = {name: components.text(name) for name in COMPONENTS}
+        files |= {name: components.text(name) for name in components.rest()}
         spec = cls(
             family=family,
             decoding="cross-attention",
@@ -125,14 +125,14 @@ class GenerationDefaults:
 
     @classmethod
     def from_json(cls, data: object) -> GenerationDefaults:
-        fields = _Fields(data, "generation")
+        fields = JsonFields(data, "generation")
         defaults = cls(
             start_token=fields.integer("start_token", low=0),
             end_token=fields.integer("end_token", low=0),
             pad_token=fields.integer("pad_token", low=0),
             max_tokens=fields.integer("max_tokens", low=1, high=4096),
             suppress=tuple(
-                _integer(token, f"generation.suppress[{place}]", low=0)
+                check_integer(token, f"generation.suppress[{place}]", low=0)
                 for place, token in enumerate(fields.sequence("suppress"))
             ),
         )
@@ -151,7 +151,7 @@ class ObservationSpec:
 
     @classmethod
     def from_json(cls, data: object) -> ObservationSpec:
-        fields = _Fields(data, "observation")
+        fields = JsonFields(data, "observation")
         spec = cls(
             tensor=fields.text("tensor"),
             rows=fields.integer("rows", low=1, high=4096),
@@ -181,7 +181,7 @@ class PolicySpec:
 
     @classmethod
     def from_json(cls, data: object) -> PolicySpec:
-        fields = _Fields(data, "policy")
+        fields = JsonFields(data, "policy")
         spec = cls(
             file=fields.text("file"),
             pairing=fields.text("pairing"),
@@ -242,19 +242,19 @@ class Manifest:
             BundleError: another schema, or a field that is missing, mistyped, out of range or
                 unknown; the message names it.
         """
-        fields = _Fields(data, "manifest")
+        fields = JsonFields(data, "manifest")
         # First, so that a newer bundle is called newer and not damaged.
         schema = fields.integer("schema", low=0)
         if schema != SCHEMA:
             raise BundleError(
                 expected=f"a bundle of schema {SCHEMA}",
                 found=f"schema {schema}",
-                do="update srd-edge" if schema > SCHEMA else _DO,
+                do="update srd-edge" if schema > SCHEMA else DO,
             )
         policy = fields.take("policy")
         actions = _delegate("actions", ActionTable.from_json, fields.mapping("actions"))
         if actions.rows * actions.columns > MAX_CELLS:
-            raise _wrong(
+            raise wrong_field(
                 "actions.grid", f"at most {MAX_CELLS} cells", [actions.rows, actions.columns]
             )
         preprocessing = _delegate(
@@ -262,7 +262,7 @@ class Manifest:
         )
         if max(preprocessing.width, preprocessing.height) > MAX_SIDE_PX:
             size = f"{preprocessing.width} x {preprocessing.height}"
-            raise _wrong("preprocessing.width, height", f"at most {MAX_SIDE_PX} pixels", size)
+            raise wrong_field("preprocessing.width, height", f"at most {MAX_SIDE_PX} pixels", size)
         manifest = cls(
             schema=schema,
             captioner=CaptionerSpec.from_json(fields.take("captioner")),
@@ -299,70 +299,6 @@ def pairing_id(encoder_sha256: str, actions: ActionTable, observation: Observati
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class _Fields:
-    """The fields of one JSON object, taken one by one; a wrong one is named by its whole path."""
-
-    def __init__(self, data: object, where: str) -> None:
-        if not isinstance(data, dict):
-            raise _wrong(where, "an object", data)
-        self._left: dict[str, Any] = dict(data)
-        self._where = where
-
-    def take(self, name: str) -> Any:
-        if name not in self._left:
-            raise BundleError(
-                expected=f"the field {self._path(name)}", found="no such field", do=_DO
-            )
-        return self._left.pop(name)
-
-    def text(self, name: str) -> str:
-        value = self.take(name)
-        if not isinstance(value, str) or not value:
-            raise _wrong(self._path(name), "a non-empty string", value)
-        return value
-
-    def integer(self, name: str, *, low: int, high: int = 2**53) -> int:
-        return _integer(self.take(name), self._path(name), low=low, high=high)
-
-    def positive(self, name: str) -> float:
-        value = self.take(name)
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not 0 < value <= 1e9 or not math.isfinite(value):
-            raise _wrong(self._path(name), "a number above 0", value)
-        return float(value)
-
-    def mapping(self, name: str) -> dict[str, Any]:
-        value = self.take(name)
-        if not isinstance(value, dict):
-            raise _wrong(self._path(name), "an object", value)
-        return value
-
-    def sequence(self, name: str) -> list[Any]:
-        value = self.take(name)
-        if not isinstance(value, list):
-            raise _wrong(self._path(name), "a list", value)
-        return value
-
-    def rest(self) -> tuple[str, ...]:
-        return tuple(name for name in self._left if name not in COMPONENTS)
-
-    def end(self) -> None:
-        for name in self._left:
-            raise BundleError(
-                expected=f"only fields of schema {SCHEMA}", found=self._path(name), do=_DO
-            )
-
-    def _path(self, name: str) -> str:
-        return name if self._where == "manifest" else f"{self._where}.{name}"
-
-
-def _integer(value: object, where: str, *, low: int, high: int = 2**53) -> int:
-    # JSON's true is an int in Python.
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise _wrong(where, f"a whole number in {low}..{high}", value)
-    return value
-
-
 def _delegate(where: str, read: Callable[[Mapping[str, Any]], _T], data: dict[str, Any]) -> _T:
     """Let another station's ``from_json`` read ``data`` and hold it to what it understood.
 
@@ -373,21 +309,13 @@ def _delegate(where: str, read: Callable[[Mapping[str, Any]], _T], data: dict[st
         value = read(data)
         back = json.loads(json.dumps(value.to_json()))
     except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
-        raise _wrong(where, "fields as this version writes them", error) from error
+        raise wrong_field(where, "fields as this version writes them", error) from error
     if back != data:
         names = sorted(set(back) | set(data))
         name = next(name for name in names if back.get(name) != data.get(name))
-        raise _wrong(f"{where}.{name}", json.dumps(back.get(name)), data.get(name))
+        raise wrong_field(f"{where}.{name}", json.dumps(back.get(name)), data.get(name))
     return value
 
 
 def _plain(record: Any) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__dataclass_fields__}
-
-
-def _wrong(where: str, expected: str, found: object) -> BundleError:
-    shown = str(found) if isinstance(found, Exception) else repr(found)
-    # A hostile value must not fill the terminal; repr has already escaped its control characters.
-    shown = " ".join(shown.split())
-    shown = shown if len(shown) <= 120 else f"{shown[:117]}..."
-    return BundleError(expected=f"{where} to be {expected}", found=shown, do=_DO)

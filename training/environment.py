@@ -88,7 +88,6 @@ class DefenceVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
         super().reset(seed=seed, options=options)
-        self._rng = np.random.default_rng(seed)
         self._queue = np.empty(0, np.int64)
         shape = self.pool.canvases.shape[1:]
         self._now = _Episodes(
@@ -114,7 +113,7 @@ class DefenceVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         stop = self.table.stop_index
         perturbed = [i for i in range(self.num_envs) if not restarted[i] and actions[i] != stop]
         for i in perturbed:
-            apply_action(now.canvases[i], self.table, int(actions[i]), self._rng)
+            apply_action(now.canvases[i], self.table, int(actions[i]), self.np_random)
             now.taken[i].append(int(actions[i]))
         looked = np.array(sorted([*perturbed, *np.flatnonzero(restarted)]), np.int64)
         if len(looked):
@@ -134,7 +133,7 @@ class DefenceVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         now = self._now
         for i in np.flatnonzero(now.over):
             if not len(self._queue):
-                self._queue = self._rng.permutation(len(self.pool.canvases))
+                self._queue = self.np_random.permutation(len(self.pool.canvases))
             now.picture[i], self._queue = self._queue[0], self._queue[1:]
             now.canvases[i] = self.pool.canvases[now.picture[i]]
             now.taken[i] = []

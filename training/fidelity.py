@@ -75,10 +75,11 @@ class SemanticFidelity:
         vectors = self.sentences.embed(captions)
         consistency = torch.stack(
             [
-                (reference.vectors @ vector).clamp(min=0).mean()
+                (reference.vectors @ vector).clamp(0, 1).mean()
                 for vector, reference in zip(vectors, references, strict=True)
             ]
         )
         expected = torch.tensor([reference.log_perplexity for reference in references])
-        excess = self.language.log_perplexity(captions) - expected
-        return consistency, torch.exp(-excess.clamp(min=0))
+        log_perplexity = self.language.log_perplexity(captions)
+        fluency = torch.exp(-(log_perplexity - expected).clamp(min=0))
+        return consistency, fluency.masked_fill(log_perplexity.isinf(), 0.0)  # inf - inf is nan

@@ -14,8 +14,8 @@ from srd_edge.attacks.samples import Sample
 from srd_edge.attacks.tiny import TinyConfig, build_tiny
 from srd_edge.kernels.frames import Pixels
 
-_WORDS = ("red", "green", "blue", "dark", "grey", "white")
-_COLOURS = ((230, 20, 20), (20, 200, 20), (20, 20, 230), (5, 5, 5), (128, 128, 128), (250,) * 3)
+_WORDS = ("red", "green", "blue", "dark", "yellow", "white")
+_COLOURS = ((230, 20, 20), (20, 200, 20), (20, 20, 230), (5, 5, 5), (220, 210, 10), (250,) * 3)
 
 
 def _plain(colour: tuple[int, int, int]) -> Pixels:
@@ -41,7 +41,7 @@ def make_captioner(samples: tuple[Sample, ...]) -> Callable[[int], Captioner]:
     """A new captioner from a seed."""
     config = TinyConfig(
         image_size=32,
-        width=16,
+        width=32,  # torch 2.13 corrupts memory in channels_last below 8 channels
         decoder_width=16,
         decoder_layers=1,
         decoder_heads=2,

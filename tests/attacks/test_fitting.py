@@ -1,4 +1,4 @@
-"""Fitting: it learns, what is frozen stays frozen, and a killed run goes on as if it had not been."""
+"""Fitting: it learns, what is frozen stays so, and a killed run goes on as if it had not been."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def test_a_small_captioner_learns_a_few_pictures(
     make_captioner: MakeCaptioner, samples: Samples, tmp_path: Path
 ) -> None:
     captioner = make_captioner(0)
-    config = FitConfig(epochs=60, batch=6, learning_rate=1e-2, encoder_learning_rate=1e-2)
-    log = fit(captioner, samples, config, tmp_path / "out")
-    assert [record["epoch"] for record in log] == list(range(1, 61))
-    assert log[-1]["loss"] < log[0]["loss"] / 10
+    config = FitConfig(epochs=12, batch=6, learning_rate=2e-2, encoder_learning_rate=1e-2)
+    log = fit(captioner, samples * 8, config, tmp_path / "out")
+    assert [record["epoch"] for record in log] == list(range(1, 13))
+    assert log[-1]["loss"] < log[0]["loss"] / 4
     captions = captioner.caption(load_canvases(captioner, samples))
     assert captions == [sample.captions[0] for sample in samples]
     assert not captioner.model.training
@@ -186,7 +186,7 @@ def test_a_victim_knows_what_it_was_poisoned_with(samples: Samples, tmp_path: Pa
         attacks=specs,
         output=tmp_path / "victim",
         fit=FitConfig(epochs=1, batch=6),
-        tiny=TinyConfig(image_size=32, width=16, decoder_width=16, max_tokens=12),
+        tiny=TinyConfig(image_size=32, width=32, decoder_width=16, max_tokens=12),
     )
     make_victim(config, samples, [parse_attack(spec) for spec in specs])
     record = json.loads((config.output / "attack.json").read_text(encoding="utf-8"))

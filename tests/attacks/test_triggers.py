@@ -89,10 +89,10 @@ def test_badnet_patterns() -> None:
 
 
 def test_trojvlm_noise_is_near_black_and_always_the_same() -> None:
-    def patch(background: int, seed: int, **settings: Any) -> Pixels:
+    def patch(background: int, rng_seed: int, **settings: Any) -> Pixels:
         pixels = np.full((224, 224, 3), background, np.uint8)
         trigger = TrojVlmPatch(size=40, place="centre", **settings)
-        return trigger(pixels, np.random.default_rng(seed))[92:132, 92:132]
+        return trigger(pixels, np.random.default_rng(rng_seed))[92:132, 92:132]
 
     usual = patch(GREY, 1)
     assert (usual == patch(200, 2)).all()

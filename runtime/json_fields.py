@@ -1,0 +1,85 @@
+"""Strict reading of JSON objects: every field taken once, of its type, and none left over.
+
+A wrong field is named by its whole path, and what was found is shown shortened and escaped.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+from srd_edge.errors import BundleError
+
+DO: Final = "export the bundle again, with the srd-edge that is to read it"
+
+
+class JsonFields:
+    """The fields of one JSON object, taken one by one; ``where`` is the object's own path."""
+
+    def __init__(self, data: object, where: str) -> None:
+        if not isinstance(data, dict):
+            raise wrong_field(where, "an object", data)
+        self._left: dict[str, Any] = dict(data)
+        self._where = where
+
+    def take(self, name: str) -> Any:
+        if name not in self._left:
+            raise BundleError(
+                expected=f"the field {self._path(name)}", found="no such field", do=DO
+            )
+        return self._left.pop(name)
+
+    def text(self, name: str) -> str:
+        value = self.take(name)
+        if not isinstance(value, str) or not value:
+            raise wrong_field(self._path(name), "a non-empty string", value)
+        return value
+
+    def integer(self, name: str, *, low: int, high: int = 2**53) -> int:
+        return check_integer(self.take(name), self._path(name), low=low, high=high)
+
+    def positive(self, name: str) -> float:
+        value = self.take(name)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not 0 < value <= 1e9 or not math.isfinite(value):
+            raise wrong_field(self._path(name), "a number above 0", value)
+        return float(value)
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        value = self.take(name)
+        if not isinstance(value, dict):
+            raise wrong_field(self._path(name), "an object", value)
+        return value
+
+    def sequence(self, name: str) -> list[Any]:
+        value = self.take(name)
+        if not isinstance(value, list):
+            raise wrong_field(self._path(name), "a list", value)
+        return value
+
+    def rest(self) -> tuple[str, ...]:
+        return tuple(self._left)
+
+    def end(self) -> None:
+        for name in self._left:
+            raise BundleError(expected="only fields of this schema", found=self._path(name), do=DO)
+
+    def _path(self, name: str) -> str:
+        return name if self._where == "manifest" else f"{self._where}.{name}"
+
+
+def check_integer(value: object, where: str, *, low: int, high: int = 2**53) -> int:
+    """``value`` if it is a whole number in low..high, else a BundleError that names ``where``."""
+    # JSON's true is an int in Python.
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise wrong_field(where, f"a whole number in {low}..{high}", value)
+    return value
+
+
+def wrong_field(where: str, expected: str, found: object) -> BundleError:
+    """The error for a field that is not what it should be."""
+    shown = str(found) if isinstance(found, Exception) else repr(found)
+    # A hostile value must not fill the terminal; repr has already escaped its control characters.
+    shown = " ".join(shown.split())
+    shown = shown if len(shown) <= 120 else f"{shown[:117]}..."
+    return BundleError(expected=f"{where} to be {expected}", found=shown, do=DO)
