@@ -8,6 +8,7 @@ standard error.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -289,6 +290,9 @@ def _say(line: str) -> None:
 def main() -> None:
     """Run the command line and exit with the documented code."""
     debug = "--debug" in sys.argv[1:]
+    # Before numpy is loaded: our matrix products are small, and on a busy device a second BLAS
+    # thread makes each of them wait for the scheduler (resizing took twenty times as long).
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         code = cli.main(standalone_mode=False)
     except SrdEdgeError as error:

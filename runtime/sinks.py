@@ -55,6 +55,8 @@ class JsonLines:
 
     def __init__(self, path: str | Path) -> None:
         self._name = "standard output" if str(path) == STANDARD_OUTPUT else f"'{path}'"
+        self._path = Path(path)
+        self._is_empty = True
         self._file: io.FileIO | None = None
         if str(path) != STANDARD_OUTPUT:
             try:
@@ -70,6 +72,7 @@ class JsonLines:
                 sys.stdout.flush()
             else:
                 _write_whole(self._file, line.encode("ascii"))
+                self._is_empty = False
         except OSError as error:
             raise RunError(
                 expected=f"to write frame {result.frame} to {self._name}",
@@ -78,8 +81,12 @@ class JsonLines:
             ) from error
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        """Close the file; without a single frame there are no results, and no file is left."""
+        if self._file is None or self._file.closed:
+            return
+        self._file.close()
+        if self._is_empty and self._path.is_file():
+            self._path.unlink()
 
 
 class AnnotatedVideo:

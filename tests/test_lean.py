@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 HEAVY = {
@@ -31,6 +34,18 @@ import json, sys
 import srd_edge
 names = [name for name in srd_edge.__all__ if getattr(srd_edge, name)]
 print(json.dumps([names, sorted({name.partition(".")[0] for name in sys.modules})]))
+"""
+
+RUN_WITHOUT = """
+import json, sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in heavy:
+            raise ImportError(f"{name} is not installed here")
+heavy = set(json.loads(sys.argv.pop(1)))
+sys.meta_path.insert(0, Blocked())
+from srd_edge.cli import main
+main()
 """
 
 
@@ -69,3 +84,21 @@ def test_the_public_names_load_nothing_heavy() -> None:
 def test_the_command_line_starts_lean() -> None:
     _, modules = imported(IMPORT_ALL, "srd_edge.cli")
     assert not modules & HEAVY
+
+
+def test_a_bundle_runs_where_nothing_heavy_is_installed(toy_bundle: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    cv2.imwrite(str(picture), np.full((40, 60, 3), (200, 90, 30), np.uint8))
+    arguments = ["run", "--image", str(picture), "--bundle", str(toy_bundle), "--compare"]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", RUN_WITHOUT, json.dumps(sorted(HEAVY)), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["frame"], result["verdict"]) in {(0, "clean"), (0, "suspicious")}
+    assert result["caption"] is not None
+    assert result["raw_caption"] is not None

@@ -1,0 +1,398 @@
+"""``srd-edge run`` as a user meets it: exit codes, one clear line, and nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from srd_edge import cli
+from srd_edge.errors import SourceError
+
+COMMAND = (sys.executable, "-P", "-c", "from srd_edge.cli import main; main()")
+CODECS = {".webm": "VP80", ".mp4": "mp4v", ".avi": "MJPG"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        return parsed(self.out)
+
+
+SrdEdge = Callable[..., Outcome]
+
+
+def parsed(text: str) -> list[dict[str, Any]]:
+    assert text == "" or text.endswith("\n")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture
+def srd_edge(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Outcome]:
+    """The command in this process."""
+
+    def call(*arguments: str | Path) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["srd-edge", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        captured = capsys.readouterr()
+        return Outcome(int(stopped.value.code or 0), captured.out, captured.err)
+
+    return call
+
+
+def write_clip(path: Path, frames: int = 10, size: tuple[int, int] = (48, 32)) -> Path:
+    fourcc = cv2.VideoWriter.fourcc(*CODECS[path.suffix])
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, fourcc, 10.0, size)
+    assert writer.isOpened()
+    rng = np.random.default_rng(0)
+    for _ in range(frames):
+        writer.write(rng.integers(0, 256, (size[1], size[0], 3), np.uint8))
+    writer.release()
+    return path
+
+
+def write_picture(path: Path, picture: Any = None) -> Path:
+    if picture is None:
+        picture = np.random.default_rng(0).integers(0, 256, (24, 30, 3), np.uint8)
+    path.write_bytes(cv2.imencode(path.suffix, picture)[1].tobytes())
+    return path
+
+
+def gigantic_png(path: Path) -> Path:
+    """A header that claims 20 000 x 20 000 pixels, and nothing after it."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk)
+    return path
+
+
+def text_file(path: Path) -> Path:
+    path.write_text("This is not a film.\n" * 50)
+    return path
+
+
+def cut_clip(path: Path) -> Path:
+    data = write_clip(path).read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    return path
+
+
+def no_frames(path: Path) -> Path:
+    return write_clip(path, frames=0)
+
+
+def empty(path: Path) -> Path:
+    path.touch()
+    return path
+
+
+def assert_refused(outcome: Outcome, code: int, *words: str) -> None:
+    assert outcome.code == code, outcome.err
+    assert outcome.out == ""
+    (line,) = outcome.err.splitlines()
+    assert line.startswith("srd-edge: error: expected ")
+    for word in (", found ", ": ", *words):
+        assert word in line
+
+
+BAD_SOURCES: list[tuple[str, str, Callable[[Path], object], str]] = [
+    ("--video", "gone.mp4", lambda _: None, "no such file"),
+    ("--image", "gone.png", lambda _: None, "no such file"),
+    ("--video", "text.mp4", text_file, "no video"),
+    ("--video", "cut.mp4", cut_clip, "cut off"),
+    ("--video", "empty.mp4", empty, "empty file"),
+    ("--video", "no frames.avi", no_frames, "no frames.avi"),
+    ("--image", "huge.png", gigantic_png, "20000 x 20000 pixels"),
+    ("--image", "text.png", text_file, "cannot be decoded"),
+    ("--image", "film.avi", write_clip, "--video"),
+]
+
+
+@pytest.mark.parametrize(
+    ("flag", "name", "make", "word"), [pytest.param(*case, id=case[1]) for case in BAD_SOURCES]
+)
+def test_a_bad_source(
+    srd_edge: SrdEdge,
+    toy_bundle: Path,
+    tmp_path: Path,
+    flag: str,
+    name: str,
+    make: Callable[[Path], object],
+    word: str,
+) -> None:
+    make(tmp_path / name)
+    before = sorted(tmp_path.iterdir())
+    outputs = ("-o", tmp_path / "out.jsonl", "--annotate", tmp_path / "out.webm")
+    outcome = srd_edge("run", flag, tmp_path / name, "--bundle", toy_bundle, *outputs)
+    assert_refused(outcome, 4, word)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_came_before_the_damage_is_kept(
+    srd_edge: SrdEdge, toy_bundle: Path, tmp_path: Path
+) -> None:
+    clip, out = cut_clip(tmp_path / "cut.avi"), tmp_path / "out.jsonl"
+    outcome = srd_edge("run", "--video", clip, "--bundle", toy_bundle, "-o", out, "--quiet")
+    assert_refused(outcome, 4, "cut.avi")
+    frames = [result["frame"] for result in parsed(out.read_text())]
+    assert frames == list(range(len(frames)))
+    assert 0 < len(frames) < 10
+
+
+def missing_file(bundle: Path) -> None:
+    (bundle / "decoder_model.onnx").unlink()
+
+
+def changed_byte(bundle: Path) -> None:
+    data = bytearray((bundle / "policy.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (bundle / "policy.onnx").write_bytes(data)
+
+
+def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    def edit(bundle: Path) -> None:
+        path = bundle / "manifest.json"
+        data = json.loads(path.read_text())
+        change(data)
+        path.write_text(json.dumps(data))
+
+    return edit
+
+
+BAD_BUNDLES: list[tuple[str, Callable[[Path], object], str]] = [
+    ("missing file", missing_file, "decoder_model.onnx"),
+    ("changed byte", changed_byte, "policy.onnx with sha256"),
+    ("unknown schema", edited(lambda data: data.update(schema=99)), "schema 99"),
+    (
+        "leads out",
+        edited(lambda data: data["files"][0].update(path="../../etc/passwd")),
+        "inside the bundle",
+    ),
+    ("no directory", shutil.rmtree, "a directory"),
+]
+
+
+@pytest.mark.parametrize(
+    ("damage", "word"), [pytest.param(*case[1:], id=case[0]) for case in BAD_BUNDLES]
+)
+def test_a_bad_bundle(
+    srd_edge: SrdEdge,
+    toy_bundle: Path,
+    tmp_path: Path,
+    damage: Callable[[Path], object],
+    word: str,
+) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(toy_bundle, bundle)
+    damage(bundle)
+    picture = write_picture(tmp_path / "picture.png")
+    out = tmp_path / "out.jsonl"
+    outcome = srd_edge("run", "--image", picture, "--bundle", bundle, "-o", out)
+    assert_refused(outcome, 3, word)
+    assert not out.exists()
+
+
+def test_a_bundle_without_a_policy_runs_only_undefended(
+    srd_edge: SrdEdge, toy_bundle: Path, tmp_path: Path
+) -> None:
+    bundle, picture = tmp_path / "bundle", write_picture(tmp_path / "picture.png")
+    shutil.copytree(toy_bundle, bundle)
+    (bundle / "policy.onnx").unlink()
+
+    def drop(data: dict[str, Any]) -> None:
+        data["policy"] = None
+        data["files"] = [entry for entry in data["files"] if entry["path"] != "policy.onnx"]
+
+    edited(drop)(bundle)
+    run = ("run", "--image", picture, "--bundle", bundle, "--quiet")
+    assert_refused(srd_edge(*run), 2, "--no-defense")
+    (result,) = srd_edge(*run, "--no-defense").results
+    assert (result["verdict"], result["actions"]) == ("clean", [])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--video", "demo", "--image", "x.png"),
+        ("--image", "x.png", "--budget-ms", "0"),
+        ("--image", "x.png", "--budget-ms", "nan"),
+        ("--image", "x.png", "--every", "0"),
+        ("--image", "x.png", "--provider", "abacus"),
+        ("--image", "x.png", "--annotate", "out.gif"),
+        ("--image", "x.png", "--annotate", "x.png"),
+        ("--image", "x.png", "-o", "x.png"),
+        ("--image", "x.png", "-o", "out.avi", "--annotate", "out.avi"),
+        ("--image", "x.png", "--frobnicate"),
+    ],
+    ids=" ".join,
+)
+def test_usage(
+    srd_edge: SrdEdge,
+    toy_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: Sequence[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = write_picture(tmp_path / "x.png").read_bytes()
+    outcome = srd_edge("run", "--bundle", toy_bundle, *arguments)
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert outcome.err.splitlines()[-1]
+    assert "Traceback" not in outcome.err
+    assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
+    assert (tmp_path / "x.png").read_bytes() == before
+
+
+HONEST: dict[str, Any] = {
+    "grey.png": np.full((9, 12), 99, np.uint8),
+    "see through.png": np.full((9, 12, 4), 99, np.uint8),
+    "16 bit.png": np.full((9, 12, 3), 40_000, np.uint16),
+    "16 bit grey.png": np.full((9, 12), 40_000, np.uint16),
+    "one.png": np.full((1, 1, 3), 7, np.uint8),
+    "long.png": np.full((1, 3000, 3), 7, np.uint8),
+    "größer als üblich (2).jpg": np.full((300, 500, 3), 200, np.uint8),
+}
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_odd_but_honest_pictures(
+    srd_edge: SrdEdge, toy_bundle: Path, tmp_path: Path, name: str
+) -> None:
+    picture = write_picture(tmp_path / name, HONEST[name])
+    outcome = srd_edge("run", "--image", picture, "--bundle", toy_bundle, "--quiet")
+    assert (outcome.code, outcome.err) == (0, "")
+    (result,) = outcome.results
+    assert result["caption"] is not None
+    assert result["verdict"] in ("clean", "suspicious")
+
+
+def test_a_clip_whose_size_changes(srd_edge: SrdEdge, toy_bundle: Path, tmp_path: Path) -> None:
+    clip = tmp_path / "two sizes.mjpeg"
+    pictures = [np.full((s, 60, 3), 50 + s, np.uint8) for s in (40, 40, 40, 64, 64, 64)]
+    clip.write_bytes(b"".join(cv2.imencode(".jpg", p)[1].tobytes() for p in pictures))
+    outcome = srd_edge("run", "--video", clip, "--bundle", toy_bundle, "--quiet")
+    assert outcome.code == 0, outcome.err
+    assert [result["frame"] for result in outcome.results] == list(range(6))
+
+
+def test_flags(srd_edge: SrdEdge, toy_bundle: Path, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a film.avi", frames=20)
+    annotated, out = tmp_path / "seen.webm", tmp_path / "results" / "out.jsonl"
+    out.parent.mkdir()
+    run = ("run", "--video", clip, "--bundle", toy_bundle)
+    plain = srd_edge(*run, "--every", "3", "--max-frames", "4", "--compare")
+    assert [result["frame"] for result in plain.results] == [0, 3, 6, 9]
+    assert [result["time_s"] for result in plain.results] == [0, 0.3, 0.6, 0.9]
+    for result in plain.results:
+        if result["verdict"] == "clean":
+            assert result["raw_caption"] == result["caption"]
+        assert result["within_budget"] is None
+    assert "frames" in plain.err
+    quiet = srd_edge(*run, "--quiet", "--no-defense", "-o", out, "--annotate", annotated)
+    assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
+    undefended = parsed(out.read_text())
+    assert [result["frame"] for result in undefended] == list(range(20))
+    assert {result["verdict"] for result in undefended} == {"clean"}
+    assert [r["raw_caption"] for r in plain.results] == [
+        undefended[i]["caption"] for i in (0, 3, 6, 9)
+    ]
+    assert int(cv2.VideoCapture(str(annotated)).get(cv2.CAP_PROP_FRAME_COUNT)) == 20
+
+
+def test_an_impossible_budget_holds_every_frame(
+    srd_edge: SrdEdge, toy_bundle: Path, tmp_path: Path
+) -> None:
+    picture = write_picture(tmp_path / "picture.png")
+    run = ("run", "--image", picture, "--bundle", toy_bundle, "--budget-ms", "1e-6", "--quiet")
+    (result,) = srd_edge(*run).results
+    assert (result["verdict"], result["caption"]) == ("held", None)
+    assert result["within_budget"] is False
+    out = tmp_path / "out.jsonl"
+    assert_refused(srd_edge(*run, "--strict", "-o", out), 1, "within its budget")
+    assert len(parsed(out.read_text())) == 1
+
+
+def test_a_gpu_that_is_not_there(srd_edge: SrdEdge, toy_bundle: Path, tmp_path: Path) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    picture, out = write_picture(tmp_path / "picture.png"), tmp_path / "out.jsonl"
+    run = ("run", "--image", picture, "--bundle", toy_bundle, "--provider", "cuda", "-o", out)
+    assert_refused(srd_edge(*run, "--strict"), 5, "the provider cuda")
+    assert not out.exists()
+    outcome = srd_edge(*run, "--quiet")
+    assert outcome.code == 0
+    assert outcome.err.startswith("running on cpu: cuda")
+    assert len(outcome.err.splitlines()) == len(parsed(out.read_text())) == 1
+
+
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, toy_bundle: Path) -> None:
+    arguments = ["--debug", "run", "--video", "gone.mp4", "--bundle", str(toy_bundle)]
+    monkeypatch.setattr(sys, "argv", ["srd-edge", *arguments])
+    with pytest.raises(SourceError):
+        cli.main()
+
+
+def test_ctrl_c_leaves_whole_lines(toy_bundle: Path, tmp_path: Path) -> None:
+    clip, out = write_clip(tmp_path / "long.avi", frames=4000, size=(32, 32)), tmp_path / "out"
+    arguments = ["run", "--video", str(clip), "--bundle", str(toy_bundle), "-o", str(out)]
+    process = subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True)
+    give_up = time.monotonic() + 60
+    while not out.exists() or out.stat().st_size < 2000:
+        assert process.poll() is None, "it ended before it could be interrupted"
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert err.splitlines()[-1] == "srd-edge: interrupted"
+    frames = [result["frame"] for result in parsed(out.read_text())]
+    assert frames == list(range(len(frames)))
+    assert 0 < len(frames) < 4000
+
+
+def test_a_real_process_says_one_line(toy_bundle: Path, tmp_path: Path) -> None:
+    """What libpng and FFmpeg print on their own is only seen on a real standard error."""
+    picture = write_picture(tmp_path / "cut.png", np.zeros((90, 90, 3), np.uint8))
+    picture.write_bytes(picture.read_bytes()[:60])
+    out = tmp_path / "out.jsonl"
+    done = subprocess.run(
+        [*COMMAND, "run", "--image", picture, "--bundle", toy_bundle, "-o", out],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert_refused(Outcome(done.returncode, done.stdout, done.stderr), 4, "cut.png")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("command", ["run", "attack", "train", "export", "evaluate"])
+def test_help(srd_edge: SrdEdge, command: str) -> None:
+    outcome = srd_edge(command, "--help")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith(f"Usage: srd-edge {command} [OPTIONS]")

@@ -1,0 +1,116 @@
+"""Double DQN learns a task whose answer is known, and goes on where it was killed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from srd_edge.kernels.actions import ActionTable
+from srd_edge.training.dqn import DqnConfig, train_policy
+from srd_edge.training.environment import DefenceVectorEnv, Pool
+from srd_edge.training.fidelity import SemanticFidelity
+from srd_edge.training.qnetwork import QNetwork, QNetworkConfig
+
+CONFIG = DqnConfig(
+    steps=2_500,
+    batch=64,
+    updates=2,
+    warm_up=200,
+    learning_rate=3e-3,
+    target_every=50,
+    checkpoint_every=500,
+)
+QUICK = replace(CONFIG, steps=400, warm_up=50, batch=16, updates=1, checkpoint_every=100)
+
+
+def red_cells(fidelity: SemanticFidelity) -> tuple[Pool, list[int]]:
+    """36 noisy pictures, half of them with one red cell, and where that is (stop, 10, if none)."""
+    rng = np.random.default_rng(0)
+    canvases = rng.integers(0, 200, (36, 24, 24, 3)).astype(np.uint8)
+    answers = []
+    for i, canvas in enumerate(canvases):
+        cell = i % 9 if i % 2 else 10
+        if cell < 9:
+            row, column = divmod(cell, 3)
+            canvas[8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = (255, 0, 0)
+        answers.append(cell)
+    return Pool(canvases, fidelity.references([["a cat"]] * len(canvases))), answers
+
+
+def new_network(table: ActionTable, seed: int = 0) -> QNetwork:
+    torch.manual_seed(seed)
+    return QNetwork(QNetworkConfig(3, 3, 4, hidden=16), table)
+
+
+def new_environment(
+    suspect: Any, table: ActionTable, fidelity: SemanticFidelity
+) -> DefenceVectorEnv:
+    pool, _ = red_cells(fidelity)
+    return DefenceVectorEnv(suspect, pool, table, fidelity, num_envs=16, action_cost=0.1)
+
+
+def test_it_learns_to_cover_the_trigger_and_else_to_stop(
+    suspect: Any, table: ActionTable, fidelity: SemanticFidelity, tmp_path: Path
+) -> None:
+    network = new_network(table)
+    log = train_policy(network, new_environment(suspect, table, fidelity), CONFIG, tmp_path)
+    pool, answers = red_cells(fidelity)
+    features = torch.from_numpy(suspect.look(pool.canvases).features)
+    with torch.inference_mode():
+        values = network(features, torch.zeros(len(features), 3, 3))
+    assert values.argmax(dim=1).tolist() == answers
+    attacked = torch.tensor(answers) != table.stop_index
+    # Covering a red cell gains 0.5 for 0.1; over a clean picture it only costs.
+    best = values[:, :-1].max(dim=1).values
+    assert best[attacked].mean() == pytest.approx(0.4, abs=0.1)
+    assert best[~attacked].max() < 0
+    assert log[-1]["final_fidelity"] > log[0]["final_fidelity"]
+    assert log[-1]["stop_share"] > log[0]["stop_share"]
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(
+    suspect: Any, table: ActionTable, fidelity: SemanticFidelity, tmp_path: Path
+) -> None:
+    """With a learning rate of 0, so that the weights tell which network is carried on."""
+    config = replace(QUICK, learning_rate=0.0)
+    environment = new_environment(suspect, table, fidelity)
+    suspect.looks_left = 18
+    with pytest.raises(KeyboardInterrupt):
+        train_policy(new_network(table, 1), environment, config, tmp_path)
+    state = torch.load(tmp_path / "dqn.pt", weights_only=True)
+    assert [record["step"] // 100 for record in state["log"]] == [1, 2]
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+    suspect.looks_left = 10**9
+    network = new_network(table, 2)
+    log = train_policy(network, environment, config, tmp_path)
+    assert log[:2] == state["log"]
+    assert [record["step"] // 100 for record in log] == [1, 2, 3, 4]
+    expected = new_network(table, 1).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())
+    lines = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == len(log)
+    assert json.loads(lines[-1]) == log[-1]
+    assert not list(tmp_path.glob("dqn.pt*"))
+
+
+def test_the_seed_decides(
+    suspect: Any, table: ActionTable, fidelity: SemanticFidelity, tmp_path: Path
+) -> None:
+    def run(seed: int, name: str) -> str:
+        environment = new_environment(suspect, table, fidelity)
+        config = replace(QUICK, seed=seed)
+        return json.dumps(train_policy(new_network(table), environment, config, tmp_path / name))
+
+    assert run(0, "a") == run(0, "b") != run(1, "c")
+
+
+@pytest.mark.parametrize(("step", "epsilon"), [(0, 1.0), (500, 0.55), (1000, 0.1), (2000, 0.1)])
+def test_epsilon_falls_until_half_way(step: int, epsilon: float) -> None:
+    assert DqnConfig(steps=2000).epsilon(step) == pytest.approx(epsilon)

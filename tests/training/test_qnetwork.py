@@ -1,0 +1,109 @@
+"""The Q-network: stop is worth nothing, and what it says of a cell moves with the cell."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from srd_edge.errors import UsageError
+from srd_edge.kernels.actions import DEFAULT_TABLE, SRD_TABLE, ActionTable, Perturbation
+from srd_edge.training.checkpoints import PolicyCheckpoint, load_policy
+from srd_edge.training.qnetwork import QNetwork, QNetworkConfig, _area_matrix
+
+
+def network(table: ActionTable, rows: int, columns: int) -> QNetwork:
+    torch.manual_seed(0)
+    return QNetwork(QNetworkConfig(rows, columns, channels=6, hidden=8), table).eval()
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [((3, 3), (5, 5)), ((5, 4), (2, 3)), ((6, 6), (3, 3)), ((1, 1), (4, 2)), ((7, 5), (7, 5))],
+)
+def test_area_matrix_against_counting_points(
+    source: tuple[int, int], target: tuple[int, int]
+) -> None:
+    """Points so fine that each lies in one cell of either grid."""
+    fine = [s * t for s, t in zip(source, target, strict=True)]
+    expected = np.zeros((target[0] * target[1], source[0] * source[1]))
+    for y, x in product(range(fine[0]), range(fine[1])):
+        to = y // source[0] * target[1] + x // source[1]
+        expected[to, y // target[0] * source[1] + x // target[1]] += 1 / (source[0] * source[1])
+    np.testing.assert_allclose(_area_matrix(source, target).numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("table", [DEFAULT_TABLE, SRD_TABLE], ids=["default", "srd"])
+def test_shape_and_stop(table: ActionTable) -> None:
+    values = network(table, 4, 3)(torch.randn(2, 12, 6), torch.rand(2, table.rows, table.columns))
+    assert values.shape == (2, len(table))
+    assert values.std() > 0
+    if table.stop_index is not None:
+        assert (values[:, table.stop_index] == 0).all()
+
+
+def test_regional_values_move_with_the_features() -> None:
+    """A mark in the midst of an even picture, moved by one cell; order as in the action table."""
+    table = ActionTable(
+        rows=11,
+        columns=11,
+        regional=(Perturbation("median", 3.0, size=0.1), Perturbation("noise", 9.0, size=0.1)),
+        whole=(Perturbation("jpeg", 20.0),),
+    )
+    features = torch.randn(6).repeat(5, 11, 11, 1)
+    places = [(5, 5), (5, 6), (6, 5), (4, 5)]
+    mark = torch.randn(6)
+    for picture, (row, column) in zip(features, places, strict=False):
+        picture[row, column] = mark
+    with torch.inference_mode():
+        values = network(table, 11, 11)(features.reshape(5, 121, 6), torch.zeros(5, 11, 11))
+    regional = values[:, : 2 * 121].reshape(5, 2, 11, 11)
+    effect = regional - regional[-1]
+    assert effect[0, :, 5, 5].abs().min() > 1e-4
+    for i, (row, column) in enumerate(places):
+        # Away from the borders, where a 5 x 5 neighbourhood is whole.
+        moved = effect[i, :, row - 3 : row + 4, column - 3 : column + 4]
+        torch.testing.assert_close(moved, effect[0, :, 2:9, 2:9], rtol=0, atol=1e-6)
+    whole = values[:4, 2 * 121]
+    torch.testing.assert_close(whole, whole[:1].expand(4), rtol=0, atol=1e-6)
+    for index in (0, 12, 120, 121, 241):
+        kind, place = divmod(index, 121)
+        assert table[index].op == table.regional[kind].op
+        row, column = divmod(place, 11)
+        assert table[index].cell == (row, column)
+        assert values[0, index] == regional[0, kind, row, column]
+
+
+def test_coverage_is_seen() -> None:
+    net = network(DEFAULT_TABLE, 3, 3)
+    features = torch.randn(1, 9, 6)
+    with torch.inference_mode():
+        bare = net(features, torch.zeros(1, 5, 5))
+        covered = net(features, torch.from_numpy(DEFAULT_TABLE.coverage([0]))[None])
+    assert (bare - covered)[0, :-1].abs().min() > 0
+
+
+def test_a_policy_comes_back_as_it_went(tmp_path: Path) -> None:
+    net = network(DEFAULT_TABLE, 3, 4)
+    PolicyCheckpoint(net, 2, 0.05, {"seed": 3}).save(tmp_path)
+    loaded = load_policy(tmp_path)
+    assert (loaded.max_steps, loaded.temperature, loaded.provenance) == (2, 0.05, {"seed": 3})
+    assert loaded.network.table == DEFAULT_TABLE
+    inputs = torch.randn(3, 12, 6), torch.rand(3, 5, 5)
+    assert torch.equal(loaded.network(*inputs), net(*inputs))
+
+
+@pytest.mark.parametrize("file", ["policy.json", "policy.safetensors"])
+@pytest.mark.parametrize("content", [None, b"", b"{}"])
+def test_half_a_policy_is_none(tmp_path: Path, file: str, content: bytes | None) -> None:
+    PolicyCheckpoint(network(DEFAULT_TABLE, 3, 4), 2, 0.05, {}).save(tmp_path)
+    if content is None:
+        (tmp_path / file).unlink()
+    else:
+        (tmp_path / file).write_bytes(content)
+    with pytest.raises(UsageError, match="srd-edge train") as caught:
+        load_policy(tmp_path)
+    assert "\n" not in str(caught.value)
