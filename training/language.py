@@ -44,8 +44,9 @@ class SentenceEncoder:
     @torch.inference_mode()
     def embed(self, captions: Sequence[str]) -> torch.Tensor:
         """(B, D) float32 of length 1; an empty caption gives a zero vector."""
-        vectors = _pooled(self.model, _encode(self.tokenizer, captions))
         spoken = torch.tensor([[bool(c.strip())] for c in captions])
+        texts = [c if c.strip() else "." for c in captions]  # models want at least one token
+        vectors = _pooled(self.model, _encode(self.tokenizer, texts))
         return vectors * spoken
 
 

@@ -80,7 +80,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(
     """With a learning rate of 0, so that the weights tell which network is carried on."""
     config = replace(QUICK, learning_rate=0.0)
     environment = new_environment(suspect, table, fidelity)
-    suspect.looks_left = 18
+    suspect.looks_left = 25
     with pytest.raises(KeyboardInterrupt):
         train_policy(new_network(table, 1), environment, config, tmp_path)
     state = torch.load(tmp_path / "dqn.pt", weights_only=True)
