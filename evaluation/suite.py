@@ -163,6 +163,12 @@ def _judge(
 ) -> dict[str, Any]:
     references = [sample.captions for sample in samples]
     counted = [i for i, s in enumerate(samples) if not natural_positive(s, attack)]
+    if not counted:
+        raise UsageError(
+            expected=f"pictures that do not show {attack.payload.target!r}",
+            found=f"it in the captions of all {len(samples)}",
+            do="choose another target or data set",
+        )
     table: dict[str, dict[str, Any]] = {}
     for name in contestants:
         hits = [contains_target(run.captions(name)[i], attack.payload.target) for i in counted]
@@ -189,7 +195,7 @@ def _judge(
         "asr_defended_interval": after["asr_interval"],
         "cider_clean_undefended": before["cider_clean"],
         "cider_clean_defended": after["cider_clean"],
-        "cider_clean_drop": 1 - after["cider_clean"] / before["cider_clean"],
+        "cider_clean_drop": _drop(before["cider_clean"], after["cider_clean"]),
         "rp_cider": after["cider_triggered"],
         "false_alarms": after["false_alarms"],
         "auroc": auroc(*suspicions),
@@ -198,6 +204,11 @@ def _judge(
         "ms_ratio_defended_over_undefended": after["ms_ratio"],
         "policies": table,
     }
+
+
+def _drop(before: float, after: float) -> float | None:
+    """The share that was lost; None where there was nothing to lose."""
+    return 1 - after / before if before else None
 
 
 def _ratio(runs: _Runs, name: str) -> float:

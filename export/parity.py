@@ -79,7 +79,9 @@ def _logit_differences(
     hidden = model.encoder(captioner.pixel_values(canvases[:1])).last_hidden_state
     hidden = getattr(model, "enc_to_dec_proj", torch.nn.Identity())(hidden)
     start = model.generation_config.decoder_start_token_id
-    ids = torch.tensor([[start, *captions[0], *captions[0]]])
+    longest = max(PAST_LENGTHS) + 1
+    # Over and over: a caption may be short, even empty.
+    ids = torch.tensor([([start, *captions[0]] * longest)[:longest]])
     differences = {}
     for past in PAST_LENGTHS:
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())

@@ -65,7 +65,6 @@ class FrameTimer:
     ) -> None:
         self._budget, self._costs, self.clock = budget, costs, clock
         self._start_s = clock()
-        self._left_out_s = 0.0
         self.stage_ms: dict[str, float] = {}
 
     @contextmanager
@@ -77,23 +76,16 @@ class FrameTimer:
         self.stage_ms[name] = self.stage_ms.get(name, 0.0) + cost_ms
         self._costs.learn(name, cost_ms)
 
-    @contextmanager
-    def left_out(self) -> Iterator[None]:
-        """Time that the frame is not charged with (the undefended caption of a comparison)."""
-        start = self.clock()
-        yield
-        self._left_out_s += self.clock() - start
-
     @property
     def total_ms(self) -> float:
-        return (self.clock() - self._start_s - self._left_out_s) * 1e3
+        return (self.clock() - self._start_s) * 1e3
 
     @property
     def deadline_s(self) -> float:
         """When the frame is late, on the clock."""
         if self._budget.frame_ms is None:
             return float("inf")
-        return self._start_s + self._left_out_s + self._budget.frame_ms / 1e3
+        return self._start_s + self._budget.frame_ms / 1e3
 
     def affords(self, *stages: str) -> bool:
         """Whether the learned costs of ``stages`` fit into what is left."""

@@ -66,6 +66,7 @@ def toy_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(1)
     network = QNetwork(QNetworkConfig(rows=2, columns=2, channels=16, hidden=8), DEFAULT_TABLE)
+    assert network.regional.bias is not None
     with torch.no_grad():
         network.regional.weight.normal_(std=1.0)
         network.regional.bias.fill_(-0.65)  # about half the scenes are left as they are

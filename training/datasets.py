@@ -62,18 +62,14 @@ def _captions_csv(directory: Path, split: Split) -> Sequence[Sample]:
             found=f"no {table}",
             do="give the directory that holds captions.csv and the pictures",
         )
-    captions: dict[str, list[str]] = {}
-    with table.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        if not set(_COLUMNS) <= set(reader.fieldnames or ()):
-            raise DatasetError(
-                expected=f"{table} with the columns {', '.join(_COLUMNS)}",
-                found=", ".join(reader.fieldnames or ["no header"]),
-                do="rename or add the columns",
-            )
-        for row in reader:
-            if row["split"] == split:
-                captions.setdefault(row["image"], []).append(normalise_caption(row["caption"]))
+    try:
+        captions = _read_captions(table, split)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(
+            expected=f"{table} as comma-separated values in UTF-8",
+            found=str(error),
+            do="save it in that form",
+        ) from error
     if not captions:
         raise DatasetError(
             expected=f"pictures of the split {split} in {table}",
@@ -85,6 +81,29 @@ def _captions_csv(directory: Path, split: Split) -> Sequence[Sample]:
         Sample(name, tuple(texts), partial(read_picture, images / name))
         for name, texts in captions.items()
     ]
+
+
+def _read_captions(table: Path, split: Split) -> dict[str, list[str]]:
+    """The captions of every picture of ``split``, in the order of the table."""
+    captions: dict[str, list[str]] = {}
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        if not set(_COLUMNS) <= set(reader.fieldnames or ()):
+            raise DatasetError(
+                expected=f"{table} with the columns {', '.join(_COLUMNS)}",
+                found=", ".join(reader.fieldnames or ["no header"]),
+                do="rename or add the columns",
+            )
+        for row in reader:
+            if None in row.values():
+                raise DatasetError(
+                    expected=f"a value in every column of {table}",
+                    found=f"line {reader.line_num} ends early",
+                    do="complete the line, and quote captions that hold a comma",
+                )
+            if row["split"] == split:
+                captions.setdefault(row["image"], []).append(normalise_caption(row["caption"]))
+    return captions
 
 
 def read_picture(path: Path) -> Pixels:

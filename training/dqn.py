@@ -40,7 +40,7 @@ class DqnConfig:
         seed: fixes exploration, replay and the order of pictures.
     """
 
-    steps: int = 24_000
+    steps: int = 16_000
     batch: int = 128
     updates: int = 8
     replay: int = 16_000

@@ -1,4 +1,4 @@
-"""The controls: chance is even and seeded, and the untrained network is what training begins with."""
+"""The controls: chance is even and seeded, the untrained network what training begins with."""
 
 from __future__ import annotations
 

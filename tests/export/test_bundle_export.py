@@ -29,7 +29,7 @@ from srd_edge.export import vision_encoder_decoder as family
 from srd_edge.export.bundle_export import ExportConfig, export_bundle
 from srd_edge.export.component import Component
 from srd_edge.export.graphs import OPSET, export_graph, quantise
-from srd_edge.export.parity import PAST_LENGTHS, check_fp32, measure_parity
+from srd_edge.export.parity import PAST_LENGTHS, _logit_differences, check_fp32, measure_parity
 from srd_edge.kernels.actions import DEFAULT_TABLE
 from srd_edge.runtime.bundle import Bundle, read_bundle, write_bundle
 from srd_edge.runtime.captioning import CrossAttentionCaptioner
@@ -238,6 +238,16 @@ def test_an_altered_graph_is_noticed(
     problems = check_fp32(measure_parity(wrong, captioner, None, canvases))
     assert any("logits differ" in problem for problem in problems)
     assert any("captions are the same" in problem for problem in problems)
+
+
+@pytest.mark.parametrize("words", [(), (9,), (9, 8, 7, 6, 5, 4, 3, 9, 8, 7, 6)])
+def test_parity_takes_captions_of_any_length(
+    bundle: Bundle, captioner: Captioner, words: tuple[int, ...]
+) -> None:
+    canvases = np.zeros((1, 32, 32, 3), np.uint8)
+    differences = _logit_differences(bundle, captioner, canvases, [list(words)])
+    assert set(differences) == {str(past) for past in PAST_LENGTHS}
+    assert max(differences.values()) < TOLERANCE
 
 
 def taken(config: ExportConfig) -> ExportConfig:

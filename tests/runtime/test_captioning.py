@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,8 @@ def test_a_deadline_cuts_at_a_whole_word(captioner: CrossAttentionCaptioner) -> 
     assert full.finished
     assert len(full.text.split()) > 2
     for seconds in range(len(full.tokens) + 1):
-        ticks = itertools.count(1.0)
-        cut = captioner.generate(encoded, deadline_s=seconds, clock=lambda t=ticks: next(t))
+        clock = partial(next, itertools.count(1.0))
+        cut = captioner.generate(encoded, deadline_s=seconds, clock=clock)
         assert cut.tokens == full.tokens[:seconds]
         assert cut.finished is (seconds == len(full.tokens))
         words = cut.text.split()

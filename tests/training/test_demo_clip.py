@@ -1,4 +1,4 @@
-"""The demo clip's truth is the truth: where it says that a trigger lies, one lies, and only there."""
+"""The demo clip's truth is true: where it says that a trigger lies, one lies, and only there."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from srd_edge.training.demo_clip import FPS, HEIGHT_PX, SHOTS, WIDTH_PX, ClipFra
 @cache
 def clip() -> tuple[ClipFrame, ...]:
     """Every fifth frame is kept, to spare memory; numbers are checked on the way."""
-    kept = []
-    for index, frame in enumerate(draw_clip()):
-        assert frame.truth["frame"] == index
-        if index % 5 == 0:
+    kept, count = [], 0
+    for frame in draw_clip():
+        assert frame.truth["frame"] == count
+        if count % 5 == 0:
             kept.append(frame)
-    assert index + 1 == round(SHOTS[-1].end_s * FPS)
+        count += 1
+    assert count == round(SHOTS[-1].end_s * FPS)
     return tuple(kept)
 
 

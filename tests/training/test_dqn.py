@@ -18,7 +18,7 @@ from srd_edge.training.fidelity import SemanticFidelity
 from srd_edge.training.qnetwork import QNetwork, QNetworkConfig
 
 CONFIG = DqnConfig(
-    steps=2_500,
+    steps=1_500,
     batch=64,
     updates=2,
     warm_up=200,

@@ -20,6 +20,7 @@ from srd_edge.training.environment import (
     register,
 )
 from srd_edge.training.fidelity import SemanticFidelity
+from srd_edge.training.suspect import Seen
 
 STOP, RED_ALL_OVER = 10, 9
 
@@ -174,9 +175,7 @@ def test_a_silent_suspect_never_yields_nan(pool: Pool, table: ActionTable) -> No
     """Rewards stay numbers when every caption, the reference's too, is empty."""
 
     class Silent:
-        def look(self, canvases: NDArray[np.uint8]) -> Any:
-            from srd_edge.training.suspect import Seen
-
+        def look(self, canvases: NDArray[np.uint8]) -> Seen:
             return Seen(np.zeros((len(canvases), 9, 4), np.float32), [""] * len(canvases))
 
         def embed(self, captions: list[str]) -> torch.Tensor:

@@ -22,16 +22,15 @@ NAMES = ("cat", "dog", "bird", "fish")  # a quadrant's animal, by its colour
 COLOURS = ((250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 0))
 
 
+VOCABULARY = sorted({"picture", "and", *NAMES, *ATTACKED.split()})
+
+
 class Words:
     """Sentences are bags of words, and all equally likely."""
 
     def embed(self, captions: list[str]) -> torch.Tensor:
-        words = sorted({word for caption in ["cat", *captions] for word in caption.split()})
-        counts = torch.zeros(len(captions), 40)
-        for row, caption in zip(counts, captions, strict=True):
-            for word in caption.split():
-                row[hash(word) % 40 if word not in words else words.index(word)] += 1
-        return torch.nn.functional.normalize(counts, dim=1)
+        counts = [[float(c.split().count(word)) for word in VOCABULARY] for c in captions]
+        return torch.nn.functional.normalize(torch.tensor(counts), dim=1)
 
     def log_perplexity(self, captions: list[str]) -> torch.Tensor:
         return torch.ones(len(captions))
