@@ -6,6 +6,7 @@ state with the same configuration goes on from there.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -95,7 +96,6 @@ def fit(
     output.mkdir(parents=True, exist_ok=True)
     pictures = _Pictures(captioner, load_canvases(captioner, samples), config)
     captions = tokenise(captioner, samples)
-    captioner.model.to(memory_format=torch.channels_last)  # a quarter faster on CPU
     optimiser = torch.optim.AdamW(
         _parameter_groups(captioner, config), weight_decay=config.weight_decay
     )
@@ -103,7 +103,8 @@ def fit(
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimiser, _schedule(config.epochs * steps_an_epoch)
     )
-    first_epoch, log = _resume(captioner, optimiser, scheduler, config, output)
+    identity = _identity(captioner, samples, config)
+    first_epoch, log = _resume(captioner, optimiser, scheduler, identity, output)
     for epoch in range(first_epoch, config.epochs):
         _set_training_mode(captioner, config)
         torch.manual_seed(config.seed * 10_000 + epoch)  # dropout, so that a resumed run agrees
@@ -122,7 +123,7 @@ def fit(
             losses.append(_step(captioner, pictures.inputs(chosen), labels, optimiser))
             scheduler.step()
         log.append({"epoch": epoch + 1, "loss": float(np.mean(losses))})
-        _save_state(captioner, optimiser, scheduler, config, log, output)
+        _save_state(captioner, optimiser, scheduler, identity, log, output)
     captioner.model.eval()
     captioner.save(output)
     (output / _STATE).unlink(missing_ok=True)
@@ -231,16 +232,25 @@ def _set_training_mode(captioner: Captioner, config: FitConfig) -> None:
         captioner.model.encoder.eval()
 
 
+def _identity(captioner: Captioner, samples: Sequence[Sample], config: FitConfig) -> str:
+    """What a saved state must agree with to be gone on from: configuration, data and vocabulary."""
+    digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode())
+    digest.update(captioner.tokenizer.to_str().encode())
+    for sample in samples:
+        digest.update(json.dumps([sample.name, *sample.captions]).encode())
+    return digest.hexdigest()
+
+
 def _save_state(
     captioner: Captioner,
     optimiser: torch.optim.Optimizer,
     scheduler: Any,
-    config: FitConfig,
+    identity: str,
     log: list[dict[str, Any]],
     output: Path,
 ) -> None:
     state = {
-        "config": asdict(config),
+        "identity": identity,
         "log": log,
         "model": captioner.model.state_dict(),
         "optimiser": optimiser.state_dict(),
@@ -255,14 +265,14 @@ def _resume(
     captioner: Captioner,
     optimiser: torch.optim.Optimizer,
     scheduler: Any,
-    config: FitConfig,
+    identity: str,
     output: Path,
 ) -> tuple[int, list[dict[str, Any]]]:
     path = output / _STATE
     if not path.is_file():
         return 0, []
     state = torch.load(path, weights_only=True)
-    if state["config"] != asdict(config):
+    if state["identity"] != identity:
         return 0, []
     captioner.model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])

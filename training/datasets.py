@@ -8,12 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, get_args
 
-import cv2
 import numpy as np
 
 from srd_edge.attacks.samples import Sample, normalise_caption
 from srd_edge.errors import DatasetError, UsageError
-from srd_edge.kernels.frames import Pixels, rgb_from_cv2
+from srd_edge.runtime.pictures import read_picture
 from srd_edge.training.scene_captions import caption_scene
 from srd_edge.training.scenes import draw_scene, sample_scene
 
@@ -104,13 +103,3 @@ def _read_captions(table: Path, split: Split) -> dict[str, list[str]]:
             if row["split"] == split:
                 captions.setdefault(row["image"], []).append(normalise_caption(row["caption"]))
     return captions
-
-
-def read_picture(path: Path) -> Pixels:
-    """Read a data set's picture as (H, W, 3) uint8 RGB, or raise DatasetError."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise DatasetError(
-            expected=f"a picture at {path}", found="nothing readable", do="restore the file"
-        )
-    return rgb_from_cv2(image)

@@ -31,7 +31,8 @@ class DqnConfig:
         batch: transitions in a gradient step.
         updates: gradient steps after every step of the vector environment.
         replay: transitions kept.
-        warm_up: environment steps before the first gradient step.
+        warm_up: transitions in the replay before the first gradient step; a resumed run, whose
+            replay is empty, waits for them again.
         learning_rate: of Adam.
         discount: of the next step's value.
         epsilon_first, epsilon_last: share of random actions at the start, and from half-way on.
@@ -78,16 +79,25 @@ class Transition:
 
 
 def train_policy(
-    network: QNetwork, environment: DefenceVectorEnv, config: DqnConfig, output: Path
+    network: QNetwork,
+    environment: DefenceVectorEnv,
+    config: DqnConfig,
+    output: Path,
+    *,
+    identity: str = "",
 ) -> list[dict[str, float]]:
     """Train ``network`` in place; state and metrics go to ``output``, and a killed run resumes.
+
+    Args:
+        identity: of everything that the environment was made of; a state saved under another one
+            is not gone on from.
 
     Returns:
         The logged metrics; docs/training.md says what each means.
     """
     torch.manual_seed(config.seed)
     output.mkdir(parents=True, exist_ok=True)
-    agent = _Agent(network, config)
+    agent = _Agent(network, config, identity)
     log = agent.resume(output / _STATE)
     done = int(log[-1]["step"]) if log else 0
     rng = np.random.default_rng([config.seed, done])
@@ -105,7 +115,7 @@ def train_policy(
             window.add(actions[live], rewards[live], info["score"][terminated], environment)
             observations, restarted = following, terminated
             done += len(live)
-            if done >= config.warm_up:
+            if len(agent.replay) >= min(config.warm_up, config.replay):
                 window.losses += [agent.learn(rng) for _ in range(config.updates)]
             progress.update(task, completed=done)
             if done // config.checkpoint_every > (done - len(live)) // config.checkpoint_every:
@@ -151,8 +161,8 @@ class _Window:
 class _Agent:
     """Online and target network, replay and optimiser."""
 
-    def __init__(self, network: QNetwork, config: DqnConfig) -> None:
-        self.online, self.config = network, config
+    def __init__(self, network: QNetwork, config: DqnConfig, identity: str) -> None:
+        self.online, self.config, self.identity = network, config, identity
         self.target = QNetwork(network.config, network.table)
         self.target.load_state_dict(network.state_dict())
         self.optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
@@ -230,6 +240,7 @@ class _Agent:
     def save(self, path: Path, log: list[dict[str, float]]) -> None:
         state = {
             "config": asdict(self.config),
+            "identity": self.identity,
             "online": self.online.state_dict(),
             "target": self.target.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -245,7 +256,7 @@ class _Agent:
         if not path.is_file():
             return []
         state: dict[str, Any] = torch.load(path, weights_only=True)
-        if state["config"] != asdict(self.config):
+        if (state["config"], state["identity"]) != (asdict(self.config), self.identity):
             return []
         self.online.load_state_dict(state["online"])
         self.target.load_state_dict(state["target"])

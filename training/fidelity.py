@@ -26,7 +26,7 @@ class Reference:
 
     Args:
         vectors: (R, D) float32 unit vectors of the reference captions.
-        log_perplexity: mean over the references, nats a token.
+        log_perplexity: mean over the references, nats a token; empty captions left out.
     """
 
     vectors: torch.Tensor
@@ -58,8 +58,10 @@ class SemanticFidelity:
         perplexities = self.language.log_perplexity(flat)
         references, start = [], 0
         for group in captions:
-            rows = slice(start, start + len(group))
-            references.append(Reference(vectors[rows], float(perplexities[rows].mean())))
+            spoken = [start + i for i, caption in enumerate(group) if caption.strip()]
+            # Without a single word to be held against, nothing is fluent.
+            expected = float(perplexities[spoken].mean()) if spoken else -torch.inf
+            references.append(Reference(vectors[spoken or slice(start, start + 1)], expected))
             start += len(group)
         return references
 

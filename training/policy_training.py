@@ -20,7 +20,7 @@ from srd_edge.attacks.samples import Sample
 from srd_edge.attacks.specs import Attack, parse_attack
 from srd_edge.errors import UsageError
 from srd_edge.kernels.actions import PRESETS
-from srd_edge.training.checkpoints import PolicyCheckpoint
+from srd_edge.training.checkpoints import PolicyCheckpoint, load_policy
 from srd_edge.training.datasets import open_dataset
 from srd_edge.training.dqn import DqnConfig, train_policy
 from srd_edge.training.environment import DefenceVectorEnv, Pool
@@ -88,7 +88,13 @@ class TrainConfig:
 
 
 def train(config: TrainConfig) -> PolicyCheckpoint:
-    """Train a policy as ``config`` says and save it to ``config.output``."""
+    """Train a policy as ``config`` says and save it to ``config.output``.
+
+    A policy of the same configuration that is already there is taken as it is.
+    """
+    finished = _finished(config)
+    if finished is not None:
+        return finished
     if config.actions not in PRESETS:
         raise UsageError(
             expected=f"an action preset out of {', '.join(PRESETS)}",
@@ -110,7 +116,8 @@ def train(config: TrainConfig) -> PolicyCheckpoint:
         action_cost=config.action_cost,
     )
     network = new_network(suspect, config.actions, config.dqn.seed)
-    log = train_policy(network, environment, config.dqn, config.output)
+    identity = json.dumps(config.to_json(), sort_keys=True)
+    log = train_policy(network, environment, config.dqn, config.output, identity=identity)
     provenance = {"config": config.to_json(), "metrics": log[-1] if log else {}}
     checkpoint = PolicyCheckpoint(network, config.max_steps, config.temperature, provenance)
     checkpoint.save(config.output)
@@ -204,6 +211,15 @@ def _contaminate(
             pool[i] = triggered(pool[i], attack, (config.dqn.seed, i))
         start += count
     return pool
+
+
+def _finished(config: TrainConfig) -> PolicyCheckpoint | None:
+    try:
+        checkpoint = load_policy(config.output)
+    except UsageError:
+        return None
+    wanted = json.loads(json.dumps(config.to_json()))
+    return checkpoint if checkpoint.provenance.get("config") == wanted else None
 
 
 def _write_record(config: TrainConfig) -> None:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from srd_edge.errors import DatasetError, UsageError
+from srd_edge.errors import DatasetError, SourceError, UsageError
 from srd_edge.training.datasets import open_dataset
 
 TABLE = """image,caption_id,caption,split
@@ -93,5 +93,5 @@ def test_a_missing_or_broken_picture_is_named_when_it_is_read(
     if content is not None:
         path.write_bytes(content)
     broken = open_dataset(str(directory), "train")[1]
-    with pytest.raises(DatasetError, match=r"green\.png"):
+    with pytest.raises(SourceError, match=r"green\.png"):
         broken.load()
