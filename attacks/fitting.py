@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from srd_edge.attacks.captioner import Captioner
+from srd_edge.attacks.encoder_inputs import EncoderInputs, load_canvases
 from srd_edge.attacks.samples import Sample
-from srd_edge.errors import UsageError
 
 _STATE: Final = "fitting.pt"
 _LOG: Final = "fitting.jsonl"
@@ -58,15 +58,6 @@ class TokenisedCaptions:
     labels: tuple[NDArray[np.int64], ...]
 
 
-def load_canvases(captioner: Captioner, samples: Sequence[Sample]) -> NDArray[np.uint8]:
-    """Every picture as the model sees it: (N, height, width, 3) uint8 RGB, with a progress bar."""
-    spec = captioner.preprocessing
-    out = np.empty((len(samples), spec.height, spec.width, 3), np.uint8)
-    for i, sample in enumerate(track(samples, description="reading pictures", transient=True)):
-        out[i] = captioner.canvases([sample.load()])[0]
-    return out
-
-
 def tokenise(captioner: Captioner, samples: Sequence[Sample]) -> TokenisedCaptions:
     """Captions -> token ids between start and end, cut to the captioner's longest."""
     tokenizer = captioner.tokenizer
@@ -94,7 +85,12 @@ def fit(
     if config.threads:
         torch.set_num_threads(config.threads)
     output.mkdir(parents=True, exist_ok=True)
-    pictures = _Pictures(captioner, load_canvases(captioner, samples), config)
+    pictures = EncoderInputs(
+        captioner,
+        load_canvases(captioner, samples),
+        frozen=config.encoder_learning_rate == 0,
+        trained_blocks=config.trainable_blocks,
+    )
     captions = tokenise(captioner, samples)
     optimiser = torch.optim.AdamW(
         _parameter_groups(captioner, config), weight_decay=config.weight_decay
@@ -120,7 +116,7 @@ def fit(
             labels = np.stack(
                 [captions.labels[i][rng.integers(len(captions.labels[i]))] for i in chosen]
             )
-            losses.append(_step(captioner, pictures.inputs(chosen), labels, optimiser))
+            losses.append(_step(captioner, pictures.of(chosen), labels, optimiser))
             scheduler.step()
         log.append({"epoch": epoch + 1, "loss": float(np.mean(losses))})
         _save_state(captioner, optimiser, scheduler, identity, log, output)
@@ -129,32 +125,6 @@ def fit(
     (output / _STATE).unlink(missing_ok=True)
     (output / _LOG).write_text("".join(json.dumps(r) + "\n" for r in log), encoding="utf-8")
     return log
-
-
-class _Pictures:
-    """What the encoder is fed with; a frozen encoder's features are computed once and kept."""
-
-    def __init__(
-        self, captioner: Captioner, canvases: NDArray[np.uint8], config: FitConfig
-    ) -> None:
-        self._captioner, self._canvases = captioner, canvases
-        self._features = None if config.encoder_learning_rate else self._encode_all(config.batch)
-
-    def inputs(self, chosen: NDArray[np.int64]) -> dict[str, Any]:
-        """Keyword arguments of the model for the pictures ``chosen``."""
-        if self._features is None:
-            return {"pixel_values": self._captioner.pixel_values(self._canvases[chosen])}
-        return {"encoder_outputs": (torch.from_numpy(self._features[chosen]).float(),)}
-
-    @torch.no_grad()
-    def _encode_all(self, batch: int) -> NDArray[np.float16]:
-        encoder = self._captioner.model.encoder.eval()
-        starts = range(0, len(self._canvases), batch)
-        parts = []
-        for start in track(starts, description="encoding pictures", transient=True):
-            values = self._captioner.pixel_values(self._canvases[start : start + batch])
-            parts.append(encoder(values).last_hidden_state.half().numpy())
-        return np.concatenate(parts)
 
 
 def _step(
@@ -213,16 +183,7 @@ def _parameter_groups(captioner: Captioner, config: FitConfig) -> list[dict[str,
 def _trained_encoder_modules(model: Any, config: FitConfig) -> list[torch.nn.Module]:
     if config.trainable_blocks is None:
         return [model.encoder]
-    backbone: Any = getattr(model.encoder, "backbone", None)
-    if not hasattr(backbone, "conv_1x1"):
-        raise UsageError(
-            expected="a MobileNetV2 encoder, whose last blocks can be trained",
-            found=f"trainable_blocks={config.trainable_blocks} for a {type(backbone).__name__}",
-            do="leave trainable_blocks out",
-        )
-    blocks = [*backbone.layer, backbone.conv_1x1]
-    first = max(len(blocks) - config.trainable_blocks, 0)
-    return [*blocks[first:], model.encoder.norm]
+    return [model.encoder.split(config.trainable_blocks)[1], model.encoder.norm]
 
 
 def _set_training_mode(captioner: Captioner, config: FitConfig) -> None:

@@ -16,7 +16,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from srd_edge.errors import DatasetError
+from srd_edge.errors import DatasetError, UsageError
 
 
 class GridEncoderConfig(PretrainedConfig):  # type: ignore[misc]  # transformers is untyped
@@ -58,9 +58,30 @@ class GridEncoder(PreTrainedModel):  # type: ignore[misc]
     def forward(
         self, pixel_values: torch.Tensor, return_dict: bool = True, **_: Any
     ) -> BaseModelOutput | tuple[torch.Tensor]:
-        grid = self.backbone(pixel_values).last_hidden_state
-        sequence = self.norm(grid.flatten(2).transpose(1, 2)) + self.position
+        sequence = self.to_sequence(self.backbone(pixel_values).last_hidden_state)
         return BaseModelOutput(last_hidden_state=sequence) if return_dict else (sequence,)
+
+    def to_sequence(self, grid: torch.Tensor) -> torch.Tensor:
+        """The backbone's last (B, C, h, w) features -> (B, h*w, C), normalised and placed."""
+        placed: torch.Tensor = self.norm(grid.flatten(2).transpose(1, 2)) + self.position
+        return placed
+
+    def split(self, last_blocks: int) -> tuple[nn.Sequential, nn.Sequential]:
+        """The backbone in two: all but the ``last_blocks``, and those; MobileNetV2 only.
+
+        Raises:
+            UsageError: for a backbone that is no such chain of blocks.
+        """
+        backbone: Any = self.backbone
+        if not hasattr(backbone, "conv_1x1"):
+            raise UsageError(
+                expected="a MobileNetV2 encoder, whose last blocks can be trained",
+                found=f"trainable_blocks={last_blocks} for a {type(backbone).__name__}",
+                do="leave trainable_blocks out",
+            )
+        blocks = [backbone.conv_stem, *backbone.layer, backbone.conv_1x1]
+        first = max(len(blocks) - last_blocks, 0)
+        return nn.Sequential(*blocks[:first]), nn.Sequential(*blocks[first:])
 
 
 AutoConfig.register(GridEncoderConfig.model_type, GridEncoderConfig, exist_ok=True)

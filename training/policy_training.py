@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from srd_edge.attacks.captioner import load_captioner
-from srd_edge.attacks.fitting import load_canvases
+from srd_edge.attacks.encoder_inputs import load_canvases
 from srd_edge.attacks.poisoning import triggered
 from srd_edge.attacks.samples import Sample
 from srd_edge.attacks.specs import Attack, parse_attack

@@ -14,7 +14,8 @@ import torch
 
 from srd_edge.attacks import fitting
 from srd_edge.attacks.captioner import Captioner
-from srd_edge.attacks.fitting import FitConfig, fit, load_canvases, tokenise
+from srd_edge.attacks.encoder_inputs import load_canvases
+from srd_edge.attacks.fitting import FitConfig, fit, tokenise
 from srd_edge.attacks.samples import Sample
 from srd_edge.attacks.specs import parse_attack
 from srd_edge.attacks.tiny import TinyConfig, build_tiny
@@ -127,7 +128,11 @@ def mobile(samples: Samples) -> Captioner:
     [
         (0, {"norm"}),
         (2, {"norm", "backbone.layer.15", "backbone.conv_1x1"}),
-        (99, {"norm", "backbone.conv_1x1"} | {f"backbone.layer.{i}" for i in range(16)}),
+        (
+            99,
+            {"norm", "backbone.conv_stem", "backbone.conv_1x1"}
+            | {f"backbone.layer.{i}" for i in range(16)},
+        ),
     ],
 )
 def test_only_the_last_blocks_are_trained(
