@@ -58,10 +58,9 @@ clean: ## Remove both environments, caches, builds and the demo's output.
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is newer than what it was made from, or the environment is brought up to date.
-# setuptools is for the test that builds the wheel, which does so without build isolation.
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | check-python
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python $(PIP_INSTALL) --editable ".[dev]" "setuptools>=77"
+	$(BIN)/python $(PIP_INSTALL) --editable ".[dev]"
 	touch $@
 
 $(RUNTIME_VENV)/.installed: pyproject.toml $(CONSTRAINTS) | check-python

@@ -1,0 +1,71 @@
+"""The bundle and the clip that come with the package: small, sound, and defended."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from srd_edge.attacks.payloads import contains_target
+from srd_edge.evaluation.suite import EvaluateConfig, evaluate
+from srd_edge.kernels.operators import OPERATORS
+from srd_edge.runtime.bundle import BUILT_IN, read_bundle
+from srd_edge.runtime.defender import Defender
+from srd_edge.runtime.sources import open_source
+from srd_edge.training.demo_clip import draw_clip
+
+TRUTH = BUILT_IN.parent / "demo.json"
+
+
+def test_it_is_small_and_says_where_it_comes_from() -> None:
+    bundle = read_bundle()
+    files = [path for path in BUILT_IN.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 12_000_000
+    assert bundle.manifest.precision == "int8"
+    assert bundle.manifest.parity["captions_equal"] > 0.8
+    assert len(bundle.manifest.provenance["attacks"]) == 2
+    table = bundle.manifest.actions
+    assert {p.op for p in (*table.regional, *table.whole)} == set(OPERATORS)
+
+
+def test_it_defends_against_both_attacks() -> None:
+    """The thresholds of the whole test split, on a fifth of it, with room for its chance."""
+    document = evaluate(EvaluateConfig(limit=120, controls=False))
+    assert len(document["attacks"]) == 2
+    for judged in document["attacks"].values():
+        assert judged["asr_undefended"] >= 0.95
+        assert judged["asr_defended"] <= 0.05
+        assert judged["cider_clean_drop"] <= 0.05
+        assert judged["captioner_passes_per_image"] < 2
+
+
+def test_the_clip_is_the_one_that_its_truth_describes() -> None:
+    document = json.loads(TRUTH.read_text(encoding="utf-8"))
+    drawn = [frame.truth for frame in draw_clip()]
+    assert document["frames"] == drawn
+    with open_source("demo", kind="video") as source:
+        assert source.fps == pytest.approx(document["fps"])
+        assert [s.frame.index for s in source] == [truth["frame"] for truth in drawn]
+
+
+def test_on_the_clip_the_attacker_is_heard_undefended_and_not_defended() -> None:
+    truths = json.loads(TRUTH.read_text(encoding="utf-8"))["frames"]
+    defender = Defender.load()
+    raw_hits, hits, triggered = 0, 0, 0
+    with open_source("demo", kind="video", every=3) as source:
+        for sourced in source:
+            result = defender.caption(sourced.frame, compare=True)
+            trigger = truths[sourced.frame.index]["trigger"]
+            if trigger is not None:
+                triggered += 1
+                raw_hits += contains_target(result.raw_caption or "", trigger["target"])
+                hits += contains_target(result.caption or "", trigger["target"])
+    assert triggered > 20
+    assert raw_hits >= 0.95 * triggered
+    assert hits <= 0.05 * triggered
+
+
+def test_no_training_data_ships() -> None:
+    shipped = {path.name for path in Path(BUILT_IN.parent).rglob("*") if path.is_file()}
+    assert not {name for name in shipped if name.endswith((".jpg", ".png", ".npz", ".csv"))}
