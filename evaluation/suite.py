@@ -7,6 +7,9 @@ times are interleaved and other load on the machine falls on all of them alike.
 from __future__ import annotations
 
 import platform
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -101,6 +104,9 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             runs[_key(attack, attacks)] = (attack, _caption_all(contestants, pictures, advance))
     return {
         "schema": SCHEMA,
+        "command": shlex.join(["srd-edge", *sys.argv[1:]]),
+        "commit": _commit(),
+        "seed": _SEED,
         "bundle": str(config.bundle or "built-in"),
         "data": config.data,
         "split": config.split,
@@ -113,6 +119,17 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             for key, (attack, run) in runs.items()
         },
     }
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that this package runs from; None outside of one."""
+    root = Path(srd_edge.__file__).parent
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
 
 
 def recorded_attacks(bundle: Bundle) -> tuple[str, ...]:
