@@ -5,6 +5,7 @@ This is PyTorch's side, used by attacks, training and export; the device's side 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,13 +21,12 @@ from transformers.utils import cached_file
 
 from srd_edge.attacks import grid_encoder as grid_encoder  # registers its type with transformers
 from srd_edge.errors import UsageError
-from srd_edge.kernels.preprocess import Preprocessing, to_canvas, to_tensor
+from srd_edge.kernels.preprocess import PIL_FILTERS, Preprocessing, to_canvas, to_tensor
 
 START: Final = "<s>"
 END: Final = "</s>"
 PAD: Final = "<pad>"
 _IMAGE_PROCESSOR: Final = "preprocessor_config.json"
-PIL_CODES: Final = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,14 @@ class Captioner:
         texts: list[str] = self.tokenizer.decode_batch(tokens.tolist(), skip_special_tokens=True)
         return [text.strip() for text in texts]
 
+    def fingerprint(self) -> str:
+        """A sha256 in hex of the weights and the vocabulary: which captioner this is."""
+        digest = hashlib.sha256(self.tokenizer.to_str().encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
 
 def load_captioner(name: str | Path) -> Captioner:
     """Load a VisionEncoderDecoder captioner from a directory or a hub name.
@@ -88,7 +96,7 @@ def load_captioner(name: str | Path) -> Captioner:
             raise UsageError(
                 expected="a vision-encoder-decoder captioner",
                 found=f"{name} of type {config.model_type}",
-                do="choose a model of that family, such as ViT-GPT2",
+                do="choose one whose encoder gives a plain grid, such as `tiny`",
             )
         model = VisionEncoderDecoderModel.from_pretrained(
             name, use_safetensors=True, trust_remote_code=False
@@ -113,7 +121,7 @@ def _image_processor(spec: Preprocessing) -> dict[str, Any]:
         "image_processor_type": "ViTImageProcessor",
         "do_resize": True,
         "size": {"height": spec.height, "width": spec.width},
-        "resample": PIL_CODES[spec.resample],
+        "resample": next(code for code, name in PIL_FILTERS.items() if name == spec.resample),
         "do_rescale": True,
         "rescale_factor": spec.rescale,
         "do_normalize": True,

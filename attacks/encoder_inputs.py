@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import track
 
 from srd_edge.attacks.captioner import Captioner
+from srd_edge.attacks.progress import tracked
 from srd_edge.attacks.samples import Sample
 
 _BATCH: Final = 32
@@ -20,7 +20,7 @@ def load_canvases(captioner: Captioner, samples: Sequence[Sample]) -> NDArray[np
     """Every picture as the model sees it: (N, height, width, 3) uint8 RGB, with a progress bar."""
     spec = captioner.preprocessing
     out = np.empty((len(samples), spec.height, spec.width, 3), np.uint8)
-    for i, sample in enumerate(track(samples, description="reading pictures", transient=True)):
+    for i, sample in enumerate(tracked(samples, "reading pictures")):
         out[i] = captioner.canvases([sample.load()])[0]
     return out
 
@@ -67,7 +67,7 @@ class EncoderInputs:
         self._captioner.model.encoder.eval()
         parts = []
         starts = range(0, len(self._canvases), _BATCH)
-        for start in track(starts, description="encoding pictures", transient=True):
+        for start in tracked(starts, "encoding pictures"):
             values = self._captioner.pixel_values(self._canvases[start : start + _BATCH])
             values = values.to(memory_format=torch.channels_last)  # 40 % less time for MobileNetV2
             parts.append(part(values).half().contiguous().numpy())

@@ -16,10 +16,10 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import track
 
 from srd_edge.attacks.captioner import Captioner
 from srd_edge.attacks.encoder_inputs import EncoderInputs, load_canvases
+from srd_edge.attacks.progress import tracked
 from srd_edge.attacks.samples import Sample
 
 _STATE: Final = "fitting.pt"
@@ -75,9 +75,18 @@ def tokenise(captioner: Captioner, samples: Sequence[Sample]) -> TokenisedCaptio
 
 
 def fit(
-    captioner: Captioner, samples: Sequence[Sample], config: FitConfig, output: Path
+    captioner: Captioner,
+    samples: Sequence[Sample],
+    config: FitConfig,
+    output: Path,
+    *,
+    identity: str = "",
 ) -> list[dict[str, Any]]:
     """Fit ``captioner`` in place on ``samples`` and save it to ``output``.
+
+    Args:
+        identity: of what the samples and the captioner were made of (triggers, first weights); a
+            state saved under another one is not gone on from.
 
     Returns:
         One record an epoch: epoch, mean loss in nats a token.
@@ -99,19 +108,14 @@ def fit(
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimiser, _schedule(config.epochs * steps_an_epoch)
     )
-    identity = _identity(captioner, samples, config)
+    identity = _identity(captioner, samples, config, identity)
     first_epoch, log = _resume(captioner, optimiser, scheduler, identity, output)
     for epoch in range(first_epoch, config.epochs):
         _set_training_mode(captioner, config)
         torch.manual_seed(config.seed * 10_000 + epoch)  # dropout, so that a resumed run agrees
         losses = []
         batches = _batches(len(samples), config, epoch)
-        for chosen in track(
-            batches,
-            total=steps_an_epoch,
-            description=f"epoch {epoch + 1}/{config.epochs}",
-            transient=True,
-        ):
+        for chosen in tracked(batches, f"epoch {epoch + 1}/{config.epochs}", steps_an_epoch):
             rng = np.random.default_rng([config.seed, epoch, int(chosen[0])])
             labels = np.stack(
                 [captions.labels[i][rng.integers(len(captions.labels[i]))] for i in chosen]
@@ -171,6 +175,8 @@ def _parameter_groups(captioner: Captioner, config: FitConfig) -> list[dict[str,
     model.encoder.requires_grad_(False)
     for module in trained:
         module.requires_grad_(True)
+    if trained and config.trainable_blocks is not None:
+        model.encoder.position.requires_grad_(True)
     encoder = [p for p in model.encoder.parameters() if p.requires_grad]
     inside = {id(p) for p in model.encoder.parameters()}
     rest = [p for p in model.parameters() if id(p) not in inside]
@@ -193,9 +199,11 @@ def _set_training_mode(captioner: Captioner, config: FitConfig) -> None:
         captioner.model.encoder.eval()
 
 
-def _identity(captioner: Captioner, samples: Sequence[Sample], config: FitConfig) -> str:
+def _identity(
+    captioner: Captioner, samples: Sequence[Sample], config: FitConfig, made_of: str
+) -> str:
     """What a saved state must agree with to be gone on from: configuration, data and vocabulary."""
-    digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([asdict(config), made_of], sort_keys=True).encode())
     digest.update(captioner.tokenizer.to_str().encode())
     for sample in samples:
         digest.update(json.dumps([sample.name, *sample.captions]).encode())

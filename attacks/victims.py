@@ -50,15 +50,19 @@ def make_victim(
     A victim of the same configuration that is already there is taken as it is.
     """
     record = config.output / MANIFEST
-    if record.is_file() and _recorded(record)["config"] == _plain(config.to_json()):
-        return load_captioner(config.output)
+    if record.is_file():
+        made = _recorded(record)
+        same = made["config"] == json.loads(json.dumps(config.to_json()))
+        if same and made["poison"]["pictures"] == len(samples):
+            return load_captioner(config.output)
     poisoned = poison(samples, attacks, config.fit.seed)
     if config.captioner == "tiny":
         words = [caption for sample in samples for caption in sample.captions]
         captioner = build_tiny(config.tiny, words, config.fit.seed)
     else:
         captioner = load_captioner(config.captioner)
-    log = fit(captioner, poisoned.samples, config.fit, config.output)
+    identity = json.dumps(config.to_json(), sort_keys=True)
+    log = fit(captioner, poisoned.samples, config.fit, config.output, identity=identity)
     text = json.dumps(
         {"config": config.to_json(), "poison": poisoned.manifest, "fitting": log}, indent=2
     )
@@ -78,8 +82,3 @@ def known_attacks(captioner: str | Path) -> list[str]:
 def _recorded(path: Path) -> dict[str, Any]:
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return record
-
-
-def _plain(config: dict[str, Any]) -> Any:
-    """As JSON gives it back: tuples are lists."""
-    return json.loads(json.dumps(config))

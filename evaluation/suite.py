@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from rich.progress import Progress
+import torch
 
 import srd_edge
 from srd_edge.attacks.payloads import contains_target
 from srd_edge.attacks.poisoning import natural_positive, triggered
+from srd_edge.attacks.progress import bar
 from srd_edge.attacks.samples import Sample
 from srd_edge.attacks.specs import Attack, parse_attack
-from srd_edge.errors import UsageError
+from srd_edge.attacks.triggers import TRIGGERS
+from srd_edge.errors import BundleError, UsageError
 from srd_edge.evaluation.controls import RandomPolicy, untrained_policy
 from srd_edge.evaluation.metrics import (
     auroc,
@@ -87,11 +89,12 @@ class _Runs:
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Measure, and return the JSON document that docs/measuring.md describes."""
     bundle = read_bundle(config.bundle)
+    torch.set_num_threads(1)  # the untrained control must not take the others' cores
     attacks = [parse_attack(spec) for spec in config.attacks or recorded_attacks(bundle)]
     samples = open_dataset(config.data, config.split, config.limit)
     contestants = _contestants(bundle, controls=config.controls)
     rounds = (1 + len(attacks)) * len(samples)
-    with Progress(transient=True) as progress:
+    with bar() as progress:
         task = progress.add_task("evaluating", total=rounds)
 
         def advance() -> None:
@@ -111,7 +114,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         "data": config.data,
         "split": config.split,
         "pictures": len(samples),
-        "versions": {name: version(name) for name in ("onnxruntime", "numpy")}
+        "versions": {name: version(name) for name in ("onnxruntime", "numpy", "torch")}
         | {"srd_edge": srd_edge.__version__, "python": platform.python_version()},
         "machine": {"processor": platform.machine(), "cores": usable_cores()},
         "attacks": {
@@ -133,15 +136,30 @@ def _commit() -> str | None:
 
 
 def recorded_attacks(bundle: Bundle) -> tuple[str, ...]:
-    """The attacks that the bundle's captioner is known to carry, from its provenance."""
-    recorded = tuple(bundle.manifest.provenance.get("attacks", ()))
+    """The attacks that the bundle's captioner is known to carry, from its provenance.
+
+    Only built-in triggers: a bundle must not name code to be run. Others need ``--attack``.
+
+    Raises:
+        BundleError: for anything else in that place.
+        UsageError: when nothing is recorded.
+    """
+    recorded = bundle.manifest.provenance.get("attacks", [])
+    if not isinstance(recorded, list) or not all(
+        isinstance(spec, str) and spec.partition(":")[0] in TRIGGERS for spec in recorded
+    ):
+        raise BundleError(
+            expected="built-in attacks recorded in the bundle",
+            found=repr(recorded)[:120],
+            do="name them with --attack SPEC if you trust them",
+        )
     if not recorded:
         raise UsageError(
             expected="attacks to measure",
             found="none recorded in the bundle",
             do="name them with --attack SPEC",
         )
-    return recorded
+    return tuple(recorded)
 
 
 def _contestants(bundle: Bundle, *, controls: bool) -> dict[str, Defender]:
@@ -159,14 +177,17 @@ def _contestants(bundle: Bundle, *, controls: bool) -> dict[str, Defender]:
 def _caption_all(
     contestants: dict[str, Defender], samples: Sequence[Sample], advance: Callable[[], None]
 ) -> _Runs:
-    runs = _Runs({name: [] for name in contestants})
+    names = list(contestants)
+    runs = _Runs({name: [] for name in names})
     for sample in samples[:_WARM_UP_PICTURES]:
         for defender in contestants.values():
             defender.caption(sample.load())
     for i, sample in enumerate(samples):
         frame = Frame(sample.load(), i)
-        for name, defender in contestants.items():
-            runs.by_name[name].append(defender.caption(frame))
+        # Each in turn goes first and pays for the cold picture.
+        turn = i % len(names)
+        for name in names[turn:] + names[:turn]:
+            runs.by_name[name].append(contestants[name].caption(frame))
         advance()
     return runs
 
@@ -241,40 +262,3 @@ def _mixed_ratio(clean: _Runs, run: _Runs, name: str) -> float:
 def _key(attack: Attack, attacks: Sequence[Attack]) -> str:
     same = [a for a in attacks if a.name == attack.name]
     return attack.name if len(same) == 1 else attack.spec
-
-
-def print_table(document: dict[str, Any]) -> None:
-    """The document as a table that a person can read, on standard error."""
-    from rich.console import Console
-    from rich.table import Table
-
-    title = f"{document['pictures']} {document['split']} pictures of {document['data']}"
-    table = Table(title=title)
-    for heading in ("attack", "policy"):
-        table.add_column(heading)
-    for heading in (
-        "ASR %",
-        "95 % interval",
-        "CIDEr-D clean",
-        "CIDEr-D triggered",
-        "false alarms %",
-        "passes",
-        "time ratio",
-    ):
-        table.add_column(heading, justify="right")
-    for attack, judged in document["attacks"].items():
-        for name, row in judged["policies"].items():
-            low, high = row["asr_interval"]
-            table.add_row(
-                attack,
-                name,
-                f"{100 * row['asr']:.1f}",
-                f"{100 * low:.1f}-{100 * high:.1f}",
-                f"{row['cider_clean']:.3f}",
-                f"{row['cider_triggered']:.3f}",
-                f"{100 * row['false_alarms']:.1f}",
-                f"{row['passes']:.2f}",
-                f"{row['ms_ratio']:.2f}",
-            )
-        table.add_section()
-    Console(stderr=True).print(table)

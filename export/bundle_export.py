@@ -32,8 +32,7 @@ from srd_edge.runtime.manifest import (
     PolicySpec,
 )
 from srd_edge.training.checkpoints import PolicyCheckpoint, load_policy
-from srd_edge.training.policy_training import grid_of
-from srd_edge.training.suspect import Suspect
+from srd_edge.training.suspect import Suspect, grid_of
 
 _CALIBRATION_PICTURES: Final = 64
 _PARITY_PICTURES: Final = 32
@@ -82,7 +81,7 @@ def export_bundle(
     policy = load_policy(config.policy) if config.policy else None
     observation = _observation(captioner)
     if policy is not None:
-        _check_match(policy, observation)
+        _check_match(policy, captioner, observation)
     pictures = samples[: _CALIBRATION_PICTURES + _PARITY_PICTURES]
     canvases = captioner.canvases(sample.load() for sample in pictures)
     calibration, unseen = canvases[:-_PARITY_PICTURES], canvases[-_PARITY_PICTURES:]
@@ -129,7 +128,9 @@ def _check_request(config: ExportConfig, samples: Sequence[Sample]) -> None:
         )
 
 
-def _check_match(policy: PolicyCheckpoint, observation: ObservationSpec) -> None:
+def _check_match(
+    policy: PolicyCheckpoint, captioner: Captioner, observation: ObservationSpec
+) -> None:
     made_for = policy.network.config
     expected = observation.rows, observation.columns, observation.channels
     found = made_for.rows, made_for.columns, made_for.channels
@@ -137,6 +138,13 @@ def _check_match(policy: PolicyCheckpoint, observation: ObservationSpec) -> None
         raise UsageError(
             expected="a policy for features of {} x {} cells and {} channels".format(*expected),
             found="one for {} x {} cells and {} channels".format(*found),
+            do="train a policy on this captioner with `srd-edge train`",
+        )
+    trained_on = policy.provenance.get("captioner")
+    if trained_on not in (None, captioner.fingerprint()):
+        raise UsageError(
+            expected="the captioner that the policy was trained on",
+            found="another one, or the same one fitted further",
             do="train a policy on this captioner with `srd-edge train`",
         )
 

@@ -1,4 +1,4 @@
-"""The VisionEncoderDecoder family (``tiny``, ViT-GPT2): two graphs out of one model.
+"""The VisionEncoderDecoder family with a GPT-2 decoder (``tiny``): two graphs out of one model.
 
 ``encoder_model``: pixel_values (B, 3, H, W) -> last_hidden_state (B, N, C) and, for every decoder
 layer i, present.{i}.encoder.key / .value (B, heads, N, head_dim): the cross-attention cache, which
@@ -136,5 +136,5 @@ def _check(model: Any) -> None:
         raise UsageError(
             expected="a VisionEncoderDecoder model with a GPT-2 decoder",
             found=f"a {model.decoder.config.model_type} decoder",
-            do="choose such a model, for example ViT-GPT2",
+            do="choose such a model",
         )

@@ -20,13 +20,14 @@ from srd_edge.errors import ShapeError, UsageError
 from srd_edge.kernels.frames import Pixels
 from srd_edge.kernels.resize import Resample, resize
 
-_PIL_CODES: Final[Mapping[int, Resample]] = {
+PIL_FILTERS: Final[Mapping[int, Resample]] = {
     0: "nearest",
     1: "lanczos",
     2: "bilinear",
     3: "bicubic",
     4: "box",
 }
+"""Pillow's numbers of the filters, as image processors write them."""
 _HONOURED_STEPS: Final = {"do_resize", "do_rescale", "do_normalize", "do_convert_rgb"}
 
 
@@ -126,7 +127,7 @@ class Preprocessing:
             return cls(
                 width=width,
                 height=height,
-                resample=_PIL_CODES[int(config["resample"])],
+                resample=PIL_FILTERS[int(config["resample"])],
                 mean=_triple(config["image_mean"]) if normalises else (0.0, 0.0, 0.0),
                 std=_triple(config["image_std"]) if normalises else (1.0, 1.0, 1.0),
                 rescale=(

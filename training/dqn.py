@@ -12,9 +12,9 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import Progress
 from torch.nn import functional
 
+from srd_edge.attacks.progress import bar
 from srd_edge.training.environment import DefenceVectorEnv, Observations
 from srd_edge.training.qnetwork import QNetwork
 
@@ -104,7 +104,7 @@ def train_policy(
     observations, _ = environment.reset(seed=config.seed + done)
     restarted = np.zeros(environment.num_envs, np.bool_)
     window = _Window()
-    with Progress(transient=True) as progress:
+    with bar() as progress:
         task = progress.add_task("training the policy", total=config.steps, completed=done)
         while done < config.steps:
             epsilon = config.epsilon(done)
@@ -122,10 +122,15 @@ def train_policy(
                 log.append({"step": float(done), "epsilon": epsilon} | window.summary())
                 window = _Window()
                 agent.save(output / _STATE, log)
+                _write_log(output, log)
     network.eval()
-    (output / _LOG).write_text("".join(json.dumps(r) + "\n" for r in log), encoding="utf-8")
+    _write_log(output, log)
     (output / _STATE).unlink(missing_ok=True)
     return log
+
+
+def _write_log(output: Path, log: list[dict[str, float]]) -> None:
+    (output / _LOG).write_text("".join(json.dumps(r) + "\n" for r in log), encoding="utf-8")
 
 
 class _Window:
@@ -155,7 +160,7 @@ class _Window:
             "stop_share": self.stops,
             "loss": self.losses,
         }
-        return {name: float(np.mean(v)) if v else float("nan") for name, v in means.items()}
+        return {name: float(np.mean(v)) for name, v in means.items() if v}
 
 
 class _Agent:

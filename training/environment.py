@@ -97,7 +97,8 @@ class DefenceVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
             over=np.ones(self.num_envs, np.bool_),
             taken=[[] for _ in range(self.num_envs)],
         )
-        captions = self._start_new_episodes()
+        captions: list[str | None] = [None] * self.num_envs
+        self._start_new_episodes()
         self._features, scores = self._look(np.arange(self.num_envs), captions)
         self._now.score[:] = scores
         return self._observations(), {"score": scores.copy(), "captions": captions}
@@ -129,7 +130,7 @@ class DefenceVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         info = {"score": now.score.copy(), "captions": captions}
         return self._observations(), rewards, terminated, np.zeros_like(terminated), info
 
-    def _start_new_episodes(self) -> list[str | None]:
+    def _start_new_episodes(self) -> None:
         now = self._now
         for i in np.flatnonzero(now.over):
             if not len(self._queue):
@@ -138,7 +139,6 @@ class DefenceVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
             now.canvases[i] = self.pool.canvases[now.picture[i]]
             now.taken[i] = []
         now.over[:] = False
-        return [None] * self.num_envs
 
     def _look(
         self, rows: NDArray[np.int64], captions: list[str | None]

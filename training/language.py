@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch.nn import functional
 from transformers import (
     AutoModel,
@@ -28,6 +27,7 @@ from transformers import (
 )
 
 from srd_edge.attacks.captioner import END, PAD, START
+from srd_edge.attacks.progress import tracked
 from srd_edge.attacks.tiny import train_tokenizer
 from srd_edge.errors import UsageError
 
@@ -195,7 +195,7 @@ def _optimise(model: Any, loss_of_batch: Callable[[], torch.Tensor], steps: int,
     model.train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, total_steps=steps)
-    for _ in track(range(steps), description=f"fitting the {name}", transient=True):
+    for _ in tracked(range(steps), f"fitting the {name}"):
         optimiser.zero_grad(set_to_none=True)
         loss_of_batch().backward()  # type: ignore[no-untyped-call]
         optimiser.step()

@@ -5,11 +5,12 @@ The pool of pictures is unlabelled: a share of it happens to carry triggers, and
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -38,9 +39,10 @@ from srd_edge.training.references import (
     captioner_captions,
     consensus_captions,
 )
-from srd_edge.training.suspect import Suspect
+from srd_edge.training.suspect import Suspect, grid_of
 
 CONFIG_FILE: Final = "training.json"
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +94,6 @@ def train(config: TrainConfig) -> PolicyCheckpoint:
 
     A policy of the same configuration that is already there is taken as it is.
     """
-    finished = _finished(config)
-    if finished is not None:
-        return finished
     if config.actions not in PRESETS:
         raise UsageError(
             expected=f"an action preset out of {', '.join(PRESETS)}",
@@ -102,6 +101,9 @@ def train(config: TrainConfig) -> PolicyCheckpoint:
             do="choose one of them",
         )
     suspect = Suspect(load_captioner(config.captioner))
+    finished = _finished(config, suspect)
+    if finished is not None:
+        return finished
     samples = open_dataset(config.data, "train")
     fidelity = open_fidelity(config, samples)
     pool = make_pool(config, suspect, samples, fidelity)
@@ -116,9 +118,14 @@ def train(config: TrainConfig) -> PolicyCheckpoint:
         action_cost=config.action_cost,
     )
     network = new_network(suspect, config.actions, config.dqn.seed)
-    identity = json.dumps(config.to_json(), sort_keys=True)
+    captioner = suspect.captioner.fingerprint()
+    identity = json.dumps([config.to_json(), captioner], sort_keys=True)
     log = train_policy(network, environment, config.dqn, config.output, identity=identity)
-    provenance = {"config": config.to_json(), "metrics": log[-1] if log else {}}
+    provenance = {
+        "config": config.to_json(),
+        "captioner": captioner,
+        "metrics": log[-1] if log else {},
+    }
     checkpoint = PolicyCheckpoint(network, config.max_steps, config.temperature, provenance)
     checkpoint.save(config.output)
     return checkpoint
@@ -135,40 +142,39 @@ def new_network(suspect: Suspect, actions: str, seed: int) -> QNetwork:
     return QNetwork(QNetworkConfig(rows, columns, features.shape[1]), PRESETS[actions])
 
 
-def grid_of(suspect: Suspect, tokens: int) -> tuple[int, int]:
-    """Rows and columns of the encoder's features; a square where the encoder does not say."""
-    grid = getattr(suspect.captioner.model.encoder.config, "grid", None)
-    if grid is not None:
-        return int(grid[0]), int(grid[1])
-    side = int(tokens**0.5)
-    if side * side != tokens:
-        raise UsageError(
-            expected="an encoder whose features lie on a grid",
-            found=f"{tokens} features",
-            do="use an encoder without extra tokens",
-        )
-    return side, side
-
-
 def open_fidelity(config: TrainConfig, samples: Sequence[Sample]) -> SemanticFidelity:
     """The score's two language models: loaded by name, or small ones fitted once and kept."""
     groups = [sample.captions for sample in samples]
-    folder = config.output / "language"
-    sentences, language = folder / "sentences", folder / "causal"
+    flat = [caption for group in groups for caption in group]
+    seed = config.dqn.seed
+    learned_from = hashlib.sha256(json.dumps([flat, seed]).encode()).hexdigest()[:12]
+    folder = config.output / f"language-{learned_from}"
     if config.sentence_encoder is not None:
         encoder = load_sentence_encoder(config.sentence_encoder)
-    elif (sentences / "config.json").is_file():
-        encoder = load_sentence_encoder(sentences)
     else:
-        encoder = fit_sentence_encoder(groups, sentences, seed=config.dqn.seed)
+        encoder = _kept(
+            folder / "sentences",
+            load_sentence_encoder,
+            lambda to: fit_sentence_encoder(groups, to, seed=seed),
+        )
     if config.language_model is not None:
         model = load_language_model(config.language_model)
-    elif (language / "config.json").is_file():
-        model = load_language_model(language)
     else:
-        flat = [caption for group in groups for caption in group]
-        model = fit_language_model(flat, language, seed=config.dqn.seed)
+        place = folder / "causal"
+        model = _kept(
+            place, load_language_model, lambda to: fit_language_model(flat, to, seed=seed)
+        )
     return SemanticFidelity(encoder, model, config.fidelity_weight)
+
+
+def _kept(place: Path, load: Callable[[Path], _T], fit: Callable[[Path], _T]) -> _T:
+    """Load what was fitted before, or fit it and keep it, whole or not at all."""
+    if place.is_dir():
+        return load(place)
+    partial = place.with_suffix(".partial")
+    fitted = fit(partial)
+    partial.rename(place)
+    return fitted
 
 
 def make_pool(
@@ -213,13 +219,14 @@ def _contaminate(
     return pool
 
 
-def _finished(config: TrainConfig) -> PolicyCheckpoint | None:
+def _finished(config: TrainConfig, suspect: Suspect) -> PolicyCheckpoint | None:
     try:
         checkpoint = load_policy(config.output)
     except UsageError:
         return None
-    wanted = json.loads(json.dumps(config.to_json()))
-    return checkpoint if checkpoint.provenance.get("config") == wanted else None
+    made_of = checkpoint.provenance.get("config"), checkpoint.provenance.get("captioner")
+    wanted = json.loads(json.dumps(config.to_json())), suspect.captioner.fingerprint()
+    return checkpoint if made_of == wanted else None
 
 
 def _write_record(config: TrainConfig) -> None:

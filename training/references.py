@@ -13,8 +13,8 @@ from typing import Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
 
+from srd_edge.attacks.progress import tracked
 from srd_edge.attacks.samples import Sample
 from srd_edge.kernels.actions import GREY, ActionTable, Perturbation, apply_action
 
@@ -45,9 +45,7 @@ def consensus_captions(
 ) -> list[tuple[str, ...]]:
     """The different captions of each picture's views, in the order of the views."""
     references: list[tuple[str, ...]] = []
-    for start in track(
-        range(0, len(canvases), _BATCH), description="consensus captions", transient=True
-    ):
+    for start in tracked(range(0, len(canvases), _BATCH), "consensus captions"):
         batch = canvases[start : start + _BATCH]
         by_view = [caption(_view(batch, actions)) for actions in _VIEWS]
         references += [tuple(dict.fromkeys(views)) for views in zip(*by_view, strict=True)]
@@ -64,9 +62,7 @@ def captioner_captions(
 ) -> list[tuple[str, ...]]:
     """One caption a picture by another captioner, which does not share the backdoor."""
     texts: list[str] = []
-    for start in track(
-        range(0, len(canvases), _BATCH), description="reference captions", transient=True
-    ):
+    for start in tracked(range(0, len(canvases), _BATCH), "reference captions"):
         texts += caption(canvases[start : start + _BATCH])
     return [(text,) for text in texts]
 

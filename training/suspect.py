@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from transformers.modeling_outputs import BaseModelOutput
 
 from srd_edge.attacks.captioner import Captioner
+from srd_edge.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +46,18 @@ class Suspect:
 
     def caption(self, canvases: NDArray[np.uint8]) -> list[str]:
         return self.look(canvases).captions
+
+
+def grid_of(suspect: Suspect, tokens: int) -> tuple[int, int]:
+    """Rows and columns of the encoder's features; a square where the encoder does not say."""
+    grid = getattr(suspect.captioner.model.encoder.config, "grid", None)
+    if grid is not None:
+        return int(grid[0]), int(grid[1])
+    side = int(tokens**0.5)
+    if side * side != tokens:
+        raise UsageError(
+            expected="an encoder whose features lie on a grid",
+            found=f"{tokens} features",
+            do="use an encoder without extra tokens",
+        )
+    return side, side

@@ -56,12 +56,12 @@ def test_a_small_captioner_learns_a_few_pictures(
 def kill_at(monkeypatch: pytest.MonkeyPatch, description: str) -> None:
     """The first batch of the stretch of that name is where the run is killed."""
 
-    def track(things: Iterable[Any], **settings: Any) -> Iterator[Any]:
-        if settings["description"] == description:
+    def track(things: Iterable[Any], shown: str, _: int | None = None) -> Iterator[Any]:
+        if shown == description:
             raise KeyboardInterrupt
         yield from things
 
-    monkeypatch.setattr(fitting, "track", track)
+    monkeypatch.setattr(fitting, "tracked", track)
 
 
 def test_a_killed_run_goes_on_as_if_it_had_not_been(
@@ -126,11 +126,11 @@ def mobile(samples: Samples) -> Captioner:
 @pytest.mark.parametrize(
     ("blocks", "touched"),
     [
-        (0, {"norm"}),
-        (2, {"norm", "backbone.layer.15", "backbone.conv_1x1"}),
+        (0, {"norm", "position"}),
+        (2, {"norm", "position", "backbone.layer.15", "backbone.conv_1x1"}),
         (
             99,
-            {"norm", "backbone.conv_stem", "backbone.conv_1x1"}
+            {"norm", "position", "backbone.conv_stem", "backbone.conv_1x1"}
             | {f"backbone.layer.{i}" for i in range(16)},
         ),
     ],

@@ -85,7 +85,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(
         train_policy(new_network(table, 1), environment, config, tmp_path)
     state = torch.load(tmp_path / "dqn.pt", weights_only=True)
     assert [record["step"] // 100 for record in state["log"]] == [1, 2]
-    assert not (tmp_path / "metrics.jsonl").exists()
+    assert len((tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()) == 2
 
     suspect.looks_left = 10**9
     network = new_network(table, 2)
