@@ -16,9 +16,9 @@ COLUMNS: Final = (
     "time",
 )
 LEGEND: Final = (
-    "clean, triggered: CIDEr-D on clean and on triggered pictures; alarms: clean pictures that were "
-    "perturbed; passes: of the encoder, a picture; time: ratio to the undefended captioner, half of "
-    "the pictures triggered"
+    "clean, triggered: CIDEr-D on clean and on triggered pictures; alarms: clean pictures that "
+    "were perturbed; passes: of the encoder, a picture; time: ratio to the undefended captioner, "
+    "half of the pictures triggered"
 )
 
 
@@ -51,7 +51,7 @@ def print_table(document: dict[str, Any]) -> None:
     from rich.table import Table
 
     title = f"{document['pictures']} {document['split']} pictures of {document['data']}"
-    table = Table(*COLUMNS, title=title, caption=LEGEND, box=box.SIMPLE, pad_edge=False)
+    table = Table(*COLUMNS, title=title, caption=LEGEND, box=box.SIMPLE, padding=(0, 1, 0, 0))
     for column in table.columns[2:]:
         column.justify = "right"
     for row in rows(document):
