@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -20,12 +22,22 @@ from srd_edge import __version__
 from srd_edge.errors import SrdEdgeError, UsageError
 
 INTERRUPTED: Final = 130
+_INSTALL: Final = 'pip install "srd-edge[cpu,train,export]"'
 _SPEC_HELP: Final = "name:key=value,..., package.module:object,... or file.py:object,..."
 
 
 class _Group(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
         return list(self.commands)  # in the order of the work, not of the alphabet
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # The reader of our output has seen enough. Caught here, since click would exit with 1;
+            # and what is still buffered must not fail once more when the interpreter ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -50,96 +62,25 @@ def cli(debug: bool) -> None:
 @click.option("--annotate", metavar="FILE", help="Annotated video: .webm, .mp4 or .avi.")
 @click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
 @click.pass_context
-def run(ctx: click.Context, /, **flags: Any) -> None:
-    """Caption a video or pictures under the defence."""
-    from srd_edge.runtime.native_output import native_stderr_muted
-
-    with ExitStack() as stack:
-        if not ctx.find_root().params["debug"]:
-            # OpenCV's libraries print there on their own; our own words keep the real stream.
-            stack.enter_context(native_stderr_muted())
-        _run(**flags)
-
-
-def _run(
-    *,
-    video: str | None,
-    image: str | None,
-    bundle: Path | None,
-    budget_ms: float | None,
-    every: int,
-    max_frames: int | None,
-    provider: Any,
-    strict: bool,
-    no_defense: bool,
-    compare: bool,
-    output: str | None,
-    annotate: str | None,
-    quiet: bool,
+def run(
+    ctx: click.Context, /, video: str | None, image: str | None, no_defense: bool, **flags: Any
 ) -> None:
-    from srd_edge.runtime.defender import Defender
-    from srd_edge.runtime.runner import Tally, progress_bar
-    from srd_edge.runtime.runner import run as run_source
-    from srd_edge.runtime.sinks import AnnotatedVideo, JsonLines, Sink
-    from srd_edge.runtime.sources import open_source
-
-    spec = video if video is not None else image
-    if spec is None or (video is not None and image is not None):
+    """Caption a video or pictures under the defence."""
+    source = image if video is None else video
+    if source is None or (video is not None and image is not None):
         raise UsageError(
             expected="one of --video SRC and --image SRC",
-            found="both" if spec else "neither",
+            found="neither" if source is None else "both",
             do="try `srd-edge run --video demo`",
         )
-    _check_outputs(spec, output, annotate)
-    defender = Defender.load(
-        bundle, budget_ms=budget_ms, provider=provider, strict=strict, defend=not no_defense
-    )
-    if defender.fallback is not None:
-        _say(defender.fallback)
-    kind: Literal["video", "image"] = "video" if video is not None else "image"
-    tally = Tally()
-    with ExitStack() as stack:
-        source = stack.enter_context(
-            open_source(spec, kind=kind, every=every, max_frames=max_frames)
-        )
-        sinks: list[Sink] = []
-        if output is not None or annotate is None:
-            sinks.append(JsonLines(output or "-"))
-            stack.callback(sinks[-1].close)
-        if annotate is not None:
-            sinks.append(AnnotatedVideo(annotate, source.fps))
-            stack.callback(sinks[-1].close)
-        progress = None
-        if not quiet:
-            stack.callback(_print_summary, tally)
-            progress = stack.enter_context(progress_bar(source.frames))
-        run_source(
-            source,
-            defender,
-            sinks,
-            compare=compare,
-            strict=strict,
-            progress=progress,
-            tally=tally,
-        )
+    from srd_edge.runtime.native_output import native_stderr_muted
+    from srd_edge.runtime.run_stage import RunConfig, run_stage
 
-
-def _check_outputs(spec: str, *outputs: str | None) -> None:
-    """Refuse to write over the source, or two things into one file, before anything is opened."""
-    named = [Path(name).resolve() for name in outputs if name not in (None, "-")]
-    if Path(spec).resolve() in named or len(set(named)) < len(named):
-        raise UsageError(
-            expected="outputs that differ from each other and from the source",
-            found=", ".join(str(path) for path in named),
-            do="choose other names with -o and --annotate",
-        )
-
-
-def _print_summary(tally: Any) -> None:
-    from rich.console import Console
-
-    if len(tally.total_ms):
-        Console(stderr=True).print(tally.summary().table())
+    kind: Literal["video", "image"] = "image" if video is None else "video"
+    config = RunConfig(source=source, kind=kind, defend=not no_defense, **flags)
+    # OpenCV's libraries print there on their own; our own words keep the real stream.
+    with nullcontext() if ctx.find_root().params["debug"] else native_stderr_muted():
+        run_stage(config, _say)
 
 
 @cli.command()
@@ -187,7 +128,8 @@ def attack(
     )
     parsed = [parse_attack(spec) for spec in attacks]
     make_victim(config, open_dataset(data, "train", limit), parsed)
-    _say(f"wrote {output}; next: srd-edge train --captioner {output} --data {data} -o POLICY")
+    suspect = ("--captioner", str(output), "--data", data, *_attack_flags(attacks))
+    _say_next(output, "train", *suspect, "-o", "POLICY")
 
 
 @cli.command()
@@ -221,7 +163,8 @@ def train(
     dqn = DqnConfig(**_given({"steps": steps, "seed": seed}))
     config = TrainConfig(captioner=captioner, data=data, output=output, dqn=dqn, **_given(flags))
     train_policy(config)
-    _say(f"wrote {output}; next: srd-edge export --captioner {captioner} --policy {output} -o DIR")
+    paired = ("--captioner", captioner, "--policy", output, "--data", data)
+    _say_next(output, "export", *paired, "-o", "BUNDLE")
 
 
 @cli.command()
@@ -239,7 +182,7 @@ def export(data: str, **flags: Any) -> None:
 
     config = ExportConfig(**flags)
     export_bundle(config, open_dataset(data, "dev", 128), _say)
-    _say(f"wrote {config.output}; next: srd-edge evaluate --bundle {config.output} --data {data}")
+    _say_next(config.output, "evaluate", "--bundle", config.output, "--data", data)
 
 
 @cli.command()
@@ -253,16 +196,27 @@ def export(data: str, **flags: Any) -> None:
 def evaluate(report: Path | None, no_controls: bool, **flags: Any) -> None:
     """Measure a bundle against attacks; the last line of output is one JSON document."""
     _quiet_transformers()
-    from srd_edge.evaluation.suite import EvaluateConfig, print_table
+    from srd_edge.evaluation.report import print_table
+    from srd_edge.evaluation.suite import EvaluateConfig
     from srd_edge.evaluation.suite import evaluate as run_suite
 
+    if report is not None:
+        _check_report(report)
     document = run_suite(EvaluateConfig(controls=not no_controls, **flags))
     print_table(document)
     text = json.dumps(document)
-    if report is not None:
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(text + "\n", encoding="utf-8")
     click.echo(text)
+    if report is not None:
+        report.write_text(text + "\n", encoding="utf-8")
+
+
+def _check_report(path: Path) -> None:
+    """Find out before an hour of measuring whether its report can be written."""
+    from srd_edge.runtime.sinks import check_writable
+
+    with suppress(OSError):  # check_writable tells what is wrong
+        path.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(path)
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:
@@ -271,16 +225,18 @@ def _given(flags: dict[str, Any]) -> dict[str, Any]:
 
 
 def _quiet_transformers() -> None:
-    try:
-        from transformers.utils import logging
-    except ImportError as error:
-        raise UsageError(
-            expected="PyTorch and transformers for this command",
-            found=str(error),
-            do='pip install "srd-edge[cpu,train,export]"',
-        ) from error
+    from transformers.utils import logging
+
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+
+
+def _attack_flags(specs: Sequence[str]) -> list[str]:
+    return [word for spec in specs for word in ("--attack", spec)]
+
+
+def _say_next(written: Path, *command: str | Path) -> None:
+    _say(f"wrote {written}; next: {shlex.join(['srd-edge', *map(str, command)])}")
 
 
 def _say(line: str) -> None:
@@ -289,23 +245,33 @@ def _say(line: str) -> None:
 
 def main() -> None:
     """Run the command line and exit with the documented code."""
-    debug = "--debug" in sys.argv[1:]
+    arguments = [word for word in sys.argv[1:] if word != "--debug"]
+    debug = len(arguments) < len(sys.argv[1:])
     # Before numpy is loaded: our matrix products are small, and on a busy device a second BLAS
     # thread makes each of them wait for the scheduler (resizing took twenty times as long).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
-        code = cli.main(standalone_mode=False)
-    except SrdEdgeError as error:
-        if debug:
-            raise
-        _say(f"srd-edge: error: {error}")
-        code = error.exit_code
+        code = cli.main(["--debug", *arguments] if debug else arguments, standalone_mode=False)
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         _say("srd-edge: interrupted")
         code = INTERRUPTED
-    except BrokenPipeError:
-        code = 0  # the reader of our output has seen enough
+    except Exception as error:
+        if debug:
+            raise
+        line, code = _told(error)
+        _say(f"srd-edge: error: {line}")
     sys.exit(code)
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """An error as one line, and the exit code."""
+    if isinstance(error, SrdEdgeError):
+        return str(error), error.exit_code
+    found = " ".join(str(error).split())
+    if isinstance(error, ImportError):
+        package = (error.name or "every package").partition(".")[0]
+        return f"expected {package} for this command, found {found}: {_INSTALL}", 2
+    return f"unexpected {type(error).__name__}: {found}; --debug shows where", 1

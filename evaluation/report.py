@@ -24,7 +24,7 @@ LEGEND: Final = (
 
 def rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
     """One row for each attack and contestant, as text, in the order of ``COLUMNS``."""
-    table = []
+    table: list[tuple[str, ...]] = []
     for attack, judged in document["attacks"].items():
         for name, row in judged["policies"].items():
             low, high = row["asr_interval"]

@@ -83,7 +83,8 @@ class _Runs:
         return [result.total_ms for result in self.by_name[name]]
 
     def suspicions(self, name: str) -> list[float]:
-        return [result.suspicion for result in self.by_name[name]]
+        found = [result.suspicion for result in self.by_name[name]]
+        return [level for level in found if level is not None]
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:

@@ -31,10 +31,11 @@ _UNDEFENDED: Final[Colour] = (255, 170, 92)
 _BOX: Final[Colour] = (255, 214, 10)
 _INK: Final[Colour] = (20, 20, 20)
 _WHITE: Final[Colour] = (255, 255, 255)
+_NO_VERDICT: Final[Colour] = (106, 112, 122)
 _BADGES: Final[dict[Verdict, Colour]] = {
     "clean": (35, 134, 54),
     "suspicious": (214, 84, 20),
-    "held": (106, 112, 122),
+    "held": _NO_VERDICT,
 }
 
 _MARGIN_PX: Final = 14
@@ -72,7 +73,7 @@ def annotate(frame: Frame, result: Result, *, compare: bool | None = None) -> Pi
     canvas = np.empty((height + band_px, width, 3), np.uint8)
     canvas[:height] = picture
     canvas[height:] = _BAND
-    cv2.line(canvas, (0, height), (width, height), _BADGES[result.verdict], max(round(4 * unit), 1))
+    cv2.line(canvas, (0, height), (width, height), _badge(result)[1], max(round(4 * unit), 1))
     notes = _notes(result, whole, len({action.box for action in regional}))
     _draw_band(Pen(canvas, unit), height, result, has_raw, notes)
     return canvas
@@ -82,9 +83,10 @@ def _draw_band(pen: Pen, top: int, result: Result, has_raw: bool, notes: str) ->
     unit, width = pen.unit, pen.canvas.shape[1]
     margin = _MARGIN_PX * unit
     y = top + margin + 15 * unit
-    x = _draw_badge(pen, margin, y, result.verdict)
+    x = _draw_badge(pen, margin, y, *_badge(result))
     baseline = y + 6 * unit
-    x = _draw_meter(pen, x + margin, y, result)
+    if result.suspicion is not None:
+        x = _draw_meter(pen, x + margin, y, result.suspicion, _badge(result)[1])
     facts = f"#{result.frame}   {result.time_s:.2f} s   {result.total_ms:.0f} ms"
     if result.within_budget is False:
         facts += " late"
@@ -105,29 +107,36 @@ def _draw_band(pen: Pen, top: int, result: Result, has_raw: bool, notes: str) ->
     pen.write(lines[0], margin, y + 19 * unit, scale, _DIM)
 
 
-def _draw_badge(pen: Pen, left: float, middle: float, verdict: Verdict) -> float:
+def _badge(result: Result) -> tuple[str, Colour]:
+    """What the badge says, and its colour: ``clean`` is no verdict where nobody has looked."""
+    if result.suspicion is None and result.verdict == "clean":
+        return "UNDEFENDED", _NO_VERDICT
+    return result.verdict.upper(), _BADGES[result.verdict]
+
+
+def _draw_badge(pen: Pen, left: float, middle: float, text: str, colour: Colour) -> float:
     """Draw the verdict on its colour; returns where it ends."""
-    text, unit = verdict.upper(), pen.unit
+    unit = pen.unit
     right = left + pen.width(text, 0.6, bold=True) + 24 * unit
     box = Box(round(left), round(middle - 15 * unit), round(right), round(middle + 15 * unit))
-    _fill_rounded(pen.canvas, box, round(6 * unit), _BADGES[verdict])
+    _fill_rounded(pen.canvas, box, round(6 * unit), colour)
     pen.write(text, left + 12 * unit, middle + 7 * unit, 0.6, _WHITE, bold=True)
     return right
 
 
-def _draw_meter(pen: Pen, left: float, middle: float, result: Result) -> float:
+def _draw_meter(pen: Pen, left: float, middle: float, suspicion: float, full: Colour) -> float:
     """Draw the suspicion as a word, a bar and a number; returns where it ends."""
     unit, length = pen.unit, 90 * pen.unit
     pen.write("suspicion", left, middle + 6 * unit, _SMALL_SCALE, _DIM)
     left += pen.width("suspicion", _SMALL_SCALE) + 10 * unit
-    share = min(max(result.suspicion, 0.0), 1.0)
-    for part, colour in ((1.0, (58, 64, 73)), (share, _BADGES[result.verdict])):
+    share = min(max(suspicion, 0.0), 1.0)
+    for part, colour in ((1.0, (58, 64, 73)), (share, full)):
         if part * length >= 1.0:
             start = round(left), round(middle - 3 * unit)
             end = round(left + part * length), round(middle + 3 * unit)
             cv2.rectangle(pen.canvas, start, end, colour, -1)
     left += length + 10 * unit
-    number = f"{result.suspicion:.2f}"
+    number = f"{suspicion:.2f}"
     pen.write(number, left, middle + 6 * unit, _SMALL_SCALE, _TEXT)
     return left + pen.width(number, _SMALL_SCALE) + 10 * unit
 

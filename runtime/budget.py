@@ -18,6 +18,7 @@ Clock: TypeAlias = Callable[[], float]
 """Seconds, rising."""
 
 _WEIGHT_OF_NEW: Final = 0.1
+_DOUBT: Final = 0.9
 _SAFETY: Final = 1.25
 """Learned costs are means; a plan allows a quarter more."""
 
@@ -46,6 +47,19 @@ class StageCosts:
         new = cost_ms if old is None else old + _WEIGHT_OF_NEW * (cost_ms - old)
         self.means_ms[stage] = new
 
+    def doubt(self, *stages: str) -> None:
+        """Trust the costs of ``stages`` a little less: they were refused for them.
+
+        A stage that is refused does not run, so one bad measurement would refuse it for ever.
+        """
+        for stage in stages:
+            if stage in self.means_ms:
+                self.means_ms[stage] *= _DOUBT
+
+    def forget(self) -> None:
+        """Start anew, after measurements that say nothing about the frames to come."""
+        self.means_ms.clear()
+
     def expected_ms(self, *stages: str) -> float:
         """What ``stages`` will take together, with a margin; an unknown stage counts nothing."""
         return _SAFETY * sum(self.means_ms.get(stage, 0.0) for stage in stages)
@@ -68,13 +82,14 @@ class FrameTimer:
         self.stage_ms: dict[str, float] = {}
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a stage; entered twice, its times add up."""
+    def stage(self, name: str, *, learn: bool = True) -> Iterator[None]:
+        """Time a stage; entered twice, its times add up. Its cost is learned unless told not to."""
         start = self.clock()
         yield
         cost_ms = (self.clock() - start) * 1e3
         self.stage_ms[name] = self.stage_ms.get(name, 0.0) + cost_ms
-        self._costs.learn(name, cost_ms)
+        if learn:
+            self._costs.learn(name, cost_ms)
 
     @property
     def total_ms(self) -> float:

@@ -22,7 +22,12 @@ class Policy(Protocol):
 
 
 class OnnxPolicy:
-    """The bundle's Q-network."""
+    """The bundle's Q-network.
+
+    Args:
+        bundle: a verified bundle with a policy.
+        provider, strict: as in ``open_session``.
+    """
 
     def __init__(
         self, bundle: Bundle, provider: Provider = "auto", *, strict: bool = False
@@ -30,7 +35,8 @@ class OnnxPolicy:
         if bundle.manifest.policy is None:
             raise ValueError("the bundle holds no policy")
         path = bundle.path(bundle.manifest.policy.file)
-        self._session = open_session(path, provider, strict=strict).session
+        opened = open_session(path, provider, strict=strict)
+        self._session, self.fallback = opened.session, opened.fallback
 
     def q_values(self, observation: Observation) -> NDArray[np.float32]:
         feed = {

@@ -11,6 +11,7 @@ import queue
 import threading
 from collections.abc import Generator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Self
 
 from srd_edge.errors import SourceError
@@ -36,7 +37,7 @@ class ReaderThread:
 
     Args:
         generator: run on the thread, and closed there; closed here if it was never started.
-        name, files, frames, fps, live: as in ``srd_edge.runtime.sources.Source``.
+        name, files, paths, frames, fps, live: as in ``srd_edge.runtime.sources.Source``.
         max_frames: stop after that many, None for all.
     """
 
@@ -46,12 +47,14 @@ class ReaderThread:
         *,
         name: str,
         files: int,
+        paths: tuple[Path, ...],
         frames: int | None,
         fps: float | None,
         live: bool,
         max_frames: int | None,
     ) -> None:
         self.name, self.files, self.live = name, files, live
+        self.paths: tuple[Path, ...] = paths
         self.frames: int | None = frames
         self.fps: float | None = fps
         self._generator, self._max_frames = generator, max_frames

@@ -65,7 +65,7 @@ class Result:
         time_s: its presentation time in seconds.
         caption: the caption to trust; None when held and nothing was trusted before.
         verdict: clean, suspicious or held.
-        suspicion: 0..1 from the policy.
+        suspicion: 0..1 from the policy; None without a defence, when nobody has looked.
         actions: what was laid over the frame before it was captioned.
         raw_caption: what the undefended model would have said (with compare), else None.
         stage_ms: milliseconds by stage: preprocess, encode, policy, perturb, decode.
@@ -81,7 +81,7 @@ class Result:
     time_s: float
     caption: str | None
     verdict: Verdict
-    suspicion: float
+    suspicion: float | None
     actions: tuple[AppliedAction, ...] = ()
     raw_caption: str | None = None
     stage_ms: Mapping[str, float] = field(default_factory=dict)
@@ -99,7 +99,7 @@ class Result:
             "time_s": round(self.time_s, 4),
             "caption": self.caption,
             "verdict": self.verdict,
-            "suspicion": round(self.suspicion, 4),
+            "suspicion": None if self.suspicion is None else round(self.suspicion, 4),
             "actions": [_action_to_json(action) for action in self.actions],
             "stage_ms": {stage: round(ms, 3) for stage, ms in self.stage_ms.items()},
             "total_ms": round(self.total_ms, 3),

@@ -31,6 +31,9 @@ class Captioner(Protocol):
 
     def caption(self, frame: Frame, *, compare: bool = False) -> Result: ...
 
+    def forget(self) -> None:
+        """Drop what is known of earlier frames: those that follow are from another file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -169,7 +172,11 @@ def run(
         for sink in reversed(sinks):
             closing.callback(sink.close)
         closing.callback(source.close)
+        file: str | None = None
         for sourced in source:
+            if sourced.file != file:
+                defender.forget()
+                file = sourced.file
             result = defender.caption(sourced.frame, compare=compare)
             if source.files > 1:
                 result = replace(result, source=sourced.file)

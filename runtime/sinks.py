@@ -1,7 +1,8 @@
 """Where results go: JSON lines, and an annotated video for eyes.
 
-Both refuse what they cannot write before the first frame, and both leave something useful behind
-when the run is killed: whole lines, and (as .webm or .avi) a video that plays up to there.
+Both refuse what they cannot write before the first frame, touch no file until it comes, and leave
+something useful behind when the run is killed: whole lines, and (as .webm or .avi) a video that
+plays up to there.
 """
 
 from __future__ import annotations
@@ -46,33 +47,32 @@ class JsonLines:
     A line goes out in one write, so that an interrupted run ends with a whole line.
 
     Args:
-        path: a file, written anew; ``-`` for standard output.
+        path: a file, written anew from the first frame on; ``-`` for standard output.
 
     Raises:
-        RunError: here if the path cannot be written, from ``write`` if the disk is full or the
-            reader of standard output has gone.
+        RunError: here if the path cannot be written, from ``write`` if the disk is full.
+        BrokenPipeError: from ``write`` if the reader has gone; it has seen enough.
     """
 
     def __init__(self, path: str | Path) -> None:
         self._name = "standard output" if str(path) == STANDARD_OUTPUT else f"'{path}'"
         self._path = Path(path)
-        self._is_empty = True
+        self._is_file = str(path) != STANDARD_OUTPUT
         self._file: io.FileIO | None = None
-        if str(path) != STANDARD_OUTPUT:
-            try:
-                self._file = io.FileIO(path, "w")
-            except OSError as error:
-                raise _not_writable(Path(path), error) from error
+        if self._is_file:
+            check_writable(self._path)
 
     def write(self, frame: Frame, result: Result) -> None:  # noqa: ARG002 - the protocol's
         line = json.dumps(result.to_json(), allow_nan=False) + "\n"
         try:
-            if self._file is None:
+            if self._is_file:
+                self._file = self._file or io.FileIO(self._path, "w")
+                _write_whole(self._file, line.encode("ascii"))
+            else:
                 sys.stdout.write(line)
                 sys.stdout.flush()
-            else:
-                _write_whole(self._file, line.encode("ascii"))
-                self._is_empty = False
+        except BrokenPipeError:
+            raise
         except OSError as error:
             raise RunError(
                 expected=f"to write frame {result.frame} to {self._name}",
@@ -81,12 +81,9 @@ class JsonLines:
             ) from error
 
     def close(self) -> None:
-        """Close the file; without a single frame there are no results, and no file is left."""
-        if self._file is None or self._file.closed:
-            return
-        self._file.close()
-        if self._is_empty and self._path.is_file():
-            self._path.unlink()
+        """Close the file; without a single frame there is none."""
+        if self._file is not None:
+            self._file.close()
 
 
 class AnnotatedVideo:
@@ -104,21 +101,11 @@ class AnnotatedVideo:
 
     def __init__(self, path: str | Path, fps: float | None = None) -> None:
         self._path = Path(path)
-        suffix = self._path.suffix.lower()
-        if suffix not in CODECS:
-            raise UsageError(
-                expected=f"a file name that ends with {', '.join(CODECS)}",
-                found=f"'{path}'",
-                do="rename it; .webm plays in every browser",
-            )
-        self._codec, self._fps = CODECS[suffix], fps or _FALLBACK_FPS
+        self._codec, self._fps = codec_for(path), fps or _FALLBACK_FPS
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self._compare = False
-        try:
-            self._path.open("wb").close()
-        except OSError as error:
-            raise _not_writable(self._path, error) from error
+        check_writable(self._path)
 
     def write(self, frame: Frame, result: Result) -> None:
         if self._writer is None:
@@ -131,12 +118,8 @@ class AnnotatedVideo:
         self._writer.write(cv2.cvtColor(letterbox(picture, *self._size), cv2.COLOR_RGB2BGR))
 
     def close(self) -> None:
-        """Finish the file; without a single frame there is no video, and no file is left."""
-        if self._writer is None:
-            if self._path.is_file() and self._path.stat().st_size == 0:
-                self._path.unlink()
-            return
-        if not self._writer.isOpened():
+        """Finish the file; without a single frame there is none."""
+        if self._writer is None or not self._writer.isOpened():
             return
         self._writer.release()
         # OpenCV tells nobody that a write failed; a file shorter than its header says does.
@@ -149,19 +132,57 @@ class AnnotatedVideo:
         path = str(self._path.absolute())
         writer = cv2.VideoWriter(path, cv2.CAP_FFMPEG, fourcc, self._fps, self._size)
         if not writer.isOpened():
-            raise self._failed(f"that OpenCV cannot open a {self._codec} encoder for it")
+            raise self._failed(
+                f"that OpenCV cannot open a {self._codec} encoder for it",
+                f"name a file that ends with another of {', '.join(CODECS)}",
+            )
         return writer
 
     def _check_space(self) -> None:
         if shutil.disk_usage(self._path.parent).free < _SPARE_BYTES:
             raise self._failed("a full disk")
 
-    def _failed(self, found: str) -> RunError:
+    def _failed(self, found: str, do: str = "free some space, or write elsewhere") -> RunError:
         return RunError(
             expected=f"to write the annotated video to '{self._path}'",
             found=found,
-            do="free some space, or write elsewhere; the JSON lines do not depend on it",
+            do=f"{do}; the JSON lines do not depend on it",
         )
+
+
+def codec_for(path: str | Path) -> str:
+    """The FourCC for a video's name.
+
+    Raises:
+        UsageError: for a suffix that is not in CODECS.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in CODECS:
+        raise UsageError(
+            expected=f"a file name that ends with {', '.join(CODECS)}",
+            found=f"'{path}'",
+            do="rename it; .webm plays in every browser",
+        )
+    return CODECS[suffix]
+
+
+def check_writable(path: Path) -> None:
+    """Find out whether ``path`` can be written, and leave everything as it was.
+
+    A pipe or a device is left alone: whoever reads it would take the end of this for the end.
+
+    Raises:
+        RunError: if it cannot be.
+    """
+    try:
+        target = path.resolve()  # so that a link is never what is removed
+        is_new = not target.exists()
+        if is_new or target.is_file() or target.is_dir():
+            target.open("ab").close()
+        if is_new:
+            target.unlink()
+    except OSError as error:
+        raise _not_writable(path, error) from error
 
 
 def letterbox(picture: Pixels, width: int, height: int) -> Pixels:

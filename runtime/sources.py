@@ -58,6 +58,10 @@ class Source(Protocol):
         """How many files (or streams) the frames come from."""
 
     @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files that are read, a list file too, resolved: no output may be one of them."""
+
+    @property
     def frames(self) -> int | None:
         """How many frames to expect after ``every`` and ``max_frames``; None if nobody knows.
 
@@ -112,6 +116,7 @@ def open_source(
         _read_files(paths, every),
         name=spec,
         files=len(paths),
+        paths=tuple(path.resolve() for path in {*paths, Path(spec).expanduser()}),
         frames=expected,
         fps=fps / every if fps else None,
         live=False,
@@ -132,6 +137,7 @@ def _open_live(spec: str, kind: Kind, every: int, max_frames: int | None) -> Sou
         (SourcedFrame(frame, name) for frame in stream),
         name=spec,
         files=1,
+        paths=(),
         frames=max_frames,
         fps=header.fps / every if header.fps else None,
         live=True,

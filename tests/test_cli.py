@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import signal
 import struct
@@ -21,6 +22,7 @@ import pytest
 
 from srd_edge import cli
 from srd_edge.errors import SourceError
+from srd_edge.runtime import run_stage
 
 COMMAND = (sys.executable, "-P", "-c", "from srd_edge.cli import main; main()")
 CODECS = {".webm": "VP80", ".mp4": "mp4v", ".avi": "MJPG"}
@@ -266,6 +268,38 @@ def test_usage(
     assert (tmp_path / "x.png").read_bytes() == before
 
 
+@pytest.mark.parametrize("flag", ["-o", "--annotate"])
+@pytest.mark.parametrize("source", [".", "*.webm", "list.txt", "other.webm"])
+def test_no_output_destroys_a_source(
+    srd_edge: SrdEdge,
+    toy_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
+    flag: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "clip.webm")
+    (tmp_path / "list.txt").write_text("clip.webm\n")
+    (tmp_path / "other.webm").symlink_to("clip.webm")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    outcome = srd_edge("run", "--video", source, "--bundle", toy_bundle, flag, "clip.webm")
+    assert_refused(outcome, 2, "clip.webm")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_an_older_output_outlives_a_run_that_never_began(
+    srd_edge: SrdEdge, toy_bundle: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.jsonl"
+    out.write_text("an older run")
+    picture = write_picture(tmp_path / "picture.png")
+    run = ("run", "--image", picture, "--bundle", toy_bundle, "-o", out)
+    assert_refused(srd_edge(*run, "--annotate", tmp_path / "x" / "out.webm"), 1, "directory")
+    assert_refused(srd_edge(*run, "--annotate", tmp_path / "out.gif"), 2, ".webm")
+    assert out.read_text() == "an older run"
+
+
 HONEST: dict[str, Any] = {
     "grey.png": np.full((9, 12), 99, np.uint8),
     "see through.png": np.full((9, 12, 4), 99, np.uint8),
@@ -316,6 +350,7 @@ def test_flags(srd_edge: SrdEdge, toy_bundle: Path, tmp_path: Path) -> None:
     undefended = parsed(out.read_text())
     assert [result["frame"] for result in undefended] == list(range(20))
     assert {result["verdict"] for result in undefended} == {"clean"}
+    assert {result["suspicion"] for result in undefended} == {None}
     assert [r["raw_caption"] for r in plain.results] == [
         undefended[i]["caption"] for i in (0, 3, 6, 9)
     ]
@@ -350,8 +385,12 @@ def test_a_gpu_that_is_not_there(srd_edge: SrdEdge, toy_bundle: Path, tmp_path: 
     assert len(outcome.err.splitlines()) == len(parsed(out.read_text())) == 1
 
 
-def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, toy_bundle: Path) -> None:
-    arguments = ["--debug", "run", "--video", "gone.mp4", "--bundle", str(toy_bundle)]
+@pytest.mark.parametrize("place", [0, 1, 3, 5])
+def test_debug_shows_the_traceback(
+    monkeypatch: pytest.MonkeyPatch, toy_bundle: Path, place: int
+) -> None:
+    arguments = ["run", "--video", "gone.mp4", "--bundle", str(toy_bundle)]
+    arguments.insert(place, "--debug")
     monkeypatch.setattr(sys, "argv", ["srd-edge", *arguments])
     with pytest.raises(SourceError):
         cli.main()
@@ -389,6 +428,117 @@ def test_a_real_process_says_one_line(toy_bundle: Path, tmp_path: Path) -> None:
     )
     assert_refused(Outcome(done.returncode, done.stdout, done.stderr), 4, "cut.png")
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (
+            ImportError("No module named 'torch.nn'", name="torch.nn"),
+            2,
+            "srd-edge: error: expected torch for this command, found No module named 'torch.nn': "
+            'pip install "srd-edge[cpu,train,export]"',
+        ),
+        (
+            ZeroDivisionError("two\nlines"),
+            1,
+            "srd-edge: error: unexpected ZeroDivisionError: two lines; --debug shows where",
+        ),
+    ],
+)
+def test_an_unexpected_error_is_one_line(
+    srd_edge: SrdEdge, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int, line: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(run_stage, "run_stage", fail)
+    outcome = srd_edge("run", "--video", "demo")
+    assert (outcome.code, outcome.out, outcome.err) == (code, "", line + "\n")
+
+
+def test_a_reader_that_has_seen_enough(toy_bundle: Path, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "long.avi", frames=300, size=(32, 32))
+    process = subprocess.Popen(
+        [*COMMAND, "run", "--video", clip, "--bundle", toy_bundle, "--quiet"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert json.loads(process.stdout.readline())["frame"] == 0
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(timeout=60) == 0
+    process.stderr.close()
+
+
+def test_help_loads_no_arrays() -> None:
+    code = "import sys\nfrom srd_edge.cli import cli\ncli(['--help'], standalone_mode=False)\n"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code + "assert not {'numpy', 'cv2'} & set(sys.modules)"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_next_command_can_be_pasted(
+    srd_edge: SrdEdge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from srd_edge.attacks import victims
+    from srd_edge.export import bundle_export
+    from srd_edge.training import datasets, policy_training
+
+    monkeypatch.setattr(victims, "make_victim", lambda *_: None)
+    monkeypatch.setattr(policy_training, "train", lambda *_: None)
+    monkeypatch.setattr(bundle_export, "export_bundle", lambda *_: None)
+    monkeypatch.setattr(datasets, "open_dataset", lambda *_: None)
+    data, out, spec = tmp_path / "my data", tmp_path / "it's out", "badnet:size=21"
+
+    def next_words(*arguments: str | Path) -> list[str]:
+        outcome = srd_edge(*arguments, "--data", data, "-o", out)
+        assert outcome.code == 0, outcome.err
+        return shlex.split(outcome.err.partition("; next: ")[2])
+
+    made = ["--captioner", str(out), "--data", str(data), "--attack", spec]
+    assert next_words("attack", "--captioner", "tiny", "--attack", spec) == [
+        *("srd-edge", "train", *made, "-o", "POLICY")
+    ]
+    given = ("--captioner", "a victim")
+    assert next_words("train", *given, "--attack", spec) == [
+        *("srd-edge", "export", *given, "--policy", str(out), "--data", str(data), "-o", "BUNDLE")
+    ]
+    assert next_words("export", *given) == [
+        *("srd-edge", "evaluate", "--bundle", str(out), "--data", str(data))
+    ]
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_measuring(
+    srd_edge: SrdEdge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from srd_edge.evaluation import report as tables
+    from srd_edge.evaluation import suite
+
+    measured: list[suite.EvaluateConfig] = []
+
+    def measure(config: suite.EvaluateConfig) -> dict[str, Any]:
+        measured.append(config)
+        return {"a": 1}
+
+    monkeypatch.setattr(suite, "evaluate", measure)
+    monkeypatch.setattr(tables, "print_table", lambda _: None)
+    (tmp_path / "file").touch()
+    assert_refused(srd_edge("evaluate", "-o", tmp_path / "file" / "report.json"), 1, "report.json")
+    assert_refused(srd_edge("evaluate", "-o", tmp_path), 1, "directory")
+    assert not measured
+    report = tmp_path / "new" / "report.json"
+    outcome = srd_edge("evaluate", "-o", report)
+    assert (outcome.code, outcome.out) == (0, '{"a": 1}\n')
+    assert report.read_text() == outcome.out
 
 
 @pytest.mark.parametrize("command", ["run", "attack", "train", "export", "evaluate"])

@@ -41,6 +41,17 @@ def test_stages_add_up_and_are_learned() -> None:
     assert costs.expected_ms("encode", "never seen") == pytest.approx(1.25 * 11)
 
 
+def test_costs_can_be_doubted_and_forgotten() -> None:
+    clock, costs = Clock(), StageCosts({"encode": 100.0, "decode": 10.0})
+    costs.doubt("encode", "never seen")
+    assert costs.means_ms == pytest.approx({"encode": 90, "decode": 10})
+    with FrameTimer(LatencyBudget(), costs, clock).stage("decode", learn=False):
+        clock.spend(999)
+    assert costs.means_ms["decode"] == 10
+    costs.forget()
+    assert costs.expected_ms("encode", "decode") == 0
+
+
 def test_the_deadline_counts_from_the_start() -> None:
     clock = Clock()
     timer = FrameTimer(LatencyBudget(10), StageCosts(), clock)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from srd_edge import Defender, Frame, Result
-from srd_edge.errors import UsageError
-from srd_edge.kernels.actions import DEFAULT_TABLE
-from srd_edge.kernels.frames import Pixels
-from srd_edge.runtime import defender as defender_module
+from srd_edge.errors import BundleError, UsageError
+from srd_edge.kernels.actions import DEFAULT_TABLE, ActionTable, Perturbation, apply_action
+from srd_edge.kernels.frames import Box, Pixels
+from srd_edge.runtime import defence as defence_module
 from srd_edge.runtime.budget import LatencyBudget
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.captioning import CrossAttentionCaptioner, Encoded
+from srd_edge.runtime.policy import OnnxPolicy
 from srd_edge.runtime.records import Observation
 
 ENCODE_MS, POLICY_MS, TOKEN_MS = 10, 2, 1
@@ -104,10 +107,11 @@ def test_the_policy_is_followed_until_it_stops(
     result = defender.caption(picture(), compare=True)
     assert (result.verdict, policy.looks) == (verdict, looks)
     assert [action.op for action in result.actions] == [TABLE[action].op for action in wanted]
+    assert result.suspicion is not None
     assert (result.suspicion > 0.5) is bool(wanted)
     undefended = Defender(bundle, defend=False).caption(picture())
     assert result.raw_caption == undefended.caption
-    assert (undefended.verdict, undefended.suspicion, undefended.actions) == ("clean", 0.0, ())
+    assert (undefended.verdict, undefended.suspicion, undefended.actions) == ("clean", None, ())
     if verdict == "clean":
         assert result.caption == result.raw_caption
 
@@ -220,6 +224,99 @@ def test_a_late_frame_is_held_with_the_last_trusted_caption(
         assert held.within_budget is False
     policy.cost_ms = POLICY_MS
     assert defender.caption(Frame(picture(2), 10)).caption == trusted.caption
+
+
+def test_no_caption_is_held_across_files(bundle: Bundle, clock: Clock) -> None:
+    policy = Fixed((FIRST,), clock)
+    defender = Defender(bundle, policy=policy, budget=LatencyBudget(60), clock=clock)
+    assert defender.caption(Frame(picture(), 0)).caption
+    policy.cost_ms = 1e3
+    assert defender.caption(Frame(picture(), 1)).caption
+    defender.forget()
+    held = defender.caption(Frame(picture(), 2))
+    assert (held.verdict, held.caption, held.held_for) == ("held", None, None)
+
+
+def test_a_cold_first_run_is_not_what_a_stage_costs(bundle: Bundle, clock: Clock) -> None:
+    @dataclass
+    class ColdOnce(Fixed):
+        def q_values(self, observation: Observation) -> NDArray[np.float32]:
+            if not self.looks:
+                self.clock.spend(1e4)
+            return super().q_values(observation)
+
+    policy = ColdOnce((FIRST, SECOND), clock)
+    defender = Defender(bundle, policy=policy, budget=LatencyBudget(200), clock=clock)
+    assert defender.caption(picture()).degraded == ()
+
+
+def test_a_spike_does_not_hold_every_frame_after_it(
+    bundle: Bundle, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_ms = 0.0
+
+    def apply(*arguments: Any) -> Box | None:
+        clock.spend(slow_ms)
+        return apply_action(*arguments)
+
+    monkeypatch.setattr(defence_module, "apply_action", apply)
+    defender = timed(bundle, clock, (FIRST,), 100)
+    slow_ms = 5000.0
+    assert defender.caption(picture()).within_budget is False
+    slow_ms = 0.0
+    verdicts = [defender.caption(Frame(picture(), i)).verdict for i in range(1, 60)]
+    assert verdicts[0] == "held"
+    assert verdicts[-20:] == ["suspicious"] * 20
+
+
+def with_actions(table: ActionTable) -> Callable[[Bundle], Bundle]:
+    return lambda bundle: replace(bundle, manifest=replace(bundle.manifest, actions=table))
+
+
+def with_part(part: str, **changes: Any) -> Callable[[Bundle], Bundle]:
+    def change(bundle: Bundle) -> Bundle:
+        changed = replace(getattr(bundle.manifest, part), **changes)
+        return replace(bundle, manifest=replace(bundle.manifest, **{part: changed}))
+
+    return change
+
+
+MISFITS: dict[str, tuple[Callable[[Bundle], Bundle], str]] = {
+    "output name": (with_part("observation", tensor="features"), "features"),
+    "layers": (with_part("captioner", layers=3), "present.2"),
+    "heads": (with_part("captioner", heads=3), "Exception|Invalid"),
+    "start token": (with_part("generation", start_token=1 << 20), "bounds"),
+    "suppressed token": (with_part("generation", suppress=(1 << 20,)), "IndexError"),
+    "table of another size": (
+        with_actions(replace(TABLE, whole=TABLE.whole[1:])),
+        r"108 actions.*\(109,\)",
+    ),
+    "nothing but stop": (with_actions(ActionTable(5, 5, (), ())), "0 perturbations"),
+    "strength": (
+        with_actions(replace(TABLE, whole=(*TABLE.whole[1:], Perturbation("jpeg", 1e3)))),
+        "1000.0",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_a_bundle_whose_parts_do_not_fit_is_refused_at_once(bundle: Bundle, name: str) -> None:
+    change, words = MISFITS[name]
+    with pytest.raises(BundleError, match=words) as caught:
+        Defender(change(bundle))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_policys_fallback_is_told_too(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Defender(bundle, provider="cpu").fallback is None
+
+    class Elsewhere(OnnxPolicy):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self.fallback = "running on cpu: the policy alone"
+
+    monkeypatch.setattr(defender_module, "OnnxPolicy", Elsewhere)
+    assert Defender(bundle, provider="cpu").fallback == "running on cpu: the policy alone"
 
 
 def test_an_undefended_run_keeps_its_budget_too(bundle: Bundle, clock: Clock) -> None:

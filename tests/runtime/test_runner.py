@@ -26,6 +26,10 @@ class Brightness:
 
     late_every: int = 5
     before: Callable[[Frame], None] | None = None
+    forgotten: int = 0
+
+    def forget(self) -> None:
+        self.forgotten += 1
 
     def caption(self, frame: Frame, *, compare: bool = False) -> Result:
         if self.before is not None:
@@ -114,6 +118,18 @@ def test_results_name_their_file_only_among_several(pictures: Path) -> None:
     summary = run(open_source(str(pictures / "3.png")), Brightness(), [kept])
     assert [result.source for result in kept.results] == [None]
     assert (summary.compared, summary.captions_changed) == (0, 0)
+
+
+def test_the_defender_forgets_between_files_not_between_frames(tmp_path: Path) -> None:
+    for name in ("a.avi", "b.avi"):
+        writer = cv2.VideoWriter(str(tmp_path / name), cv2.VideoWriter.fourcc(*"MJPG"), 5, (8, 8))
+        for _ in range(3):
+            writer.write(np.full((8, 8, 3), 200, np.uint8))
+        writer.release()
+    forgotten: list[int] = []
+    defender = Brightness(before=lambda _: forgotten.append(defender.forgotten))
+    run(open_source(str(tmp_path)), defender, [])
+    assert forgotten == [1, 1, 1, 2, 2, 2]
 
 
 def test_a_late_frame_is_an_error_when_strict(pictures: Path) -> None:

@@ -69,14 +69,51 @@ def test_a_full_disk_is_a_run_error() -> None:
     sink.close()
 
 
-def test_a_reader_that_has_gone_is_a_run_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_has_gone_is_no_failure_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     class Gone(io.StringIO):
         def flush(self) -> None:
             raise BrokenPipeError(32, "Broken pipe")
 
     monkeypatch.setattr(sys, "stdout", Gone())
-    with pytest.raises(RunError, match="standard output"):
+    with pytest.raises(BrokenPipeError):
         JsonLines("-").write(frame(), result())
+
+
+@pytest.mark.parametrize("make", [JsonLines, AnnotatedVideo])
+def test_nothing_is_touched_before_the_first_frame(
+    tmp_path: Path, make: type[JsonLines] | type[AnnotatedVideo]
+) -> None:
+    path, link = tmp_path / "out.webm", tmp_path / "link.webm"
+    make(path).close()
+    assert not path.exists()
+    path.write_text("an older run")
+    make(path).close()
+    assert path.read_text() == "an older run"
+    path.unlink()
+    link.symlink_to(path)
+    make(link).close()
+    assert link.is_symlink()
+    assert not path.exists()
+    sink = make(path)
+    path.write_text("an older run")
+    sink.write(frame(), result())
+    sink.close()
+    assert b"an older run" not in path.read_bytes()
+
+
+def test_a_pipe_is_not_opened_to_try_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    JsonLines(tmp_path / "pipe").close()  # opening it would wait for a reader
+
+
+def test_a_missing_encoder_is_not_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CODECS, ".webm", "none")
+    with pytest.raises(RunError, match="none encoder") as caught:
+        AnnotatedVideo(tmp_path / "out.webm").write(frame(), result())
+    assert "space" not in caught.value.do
+    assert ".avi" in caught.value.do
 
 
 def test_a_killed_run_leaves_whole_lines(tmp_path: Path) -> None:
@@ -200,6 +237,15 @@ def test_verdicts_and_the_raw_caption_have_colours_of_their_own() -> None:
         assert shown == {verdict}
         assert has_orange(picture)
     assert not has_orange(annotate(frame(), result(raw_caption="a dog on a lawn")))
+
+
+def test_without_a_defence_nothing_is_called_clean() -> None:
+    undefended = result(suspicion=None)
+    assert undefended.to_json()["suspicion"] is None
+    picture = annotate(frame(), undefended)
+    assert has_colour(picture, (106, 112, 122))
+    assert not has_colour(picture, (35, 134, 54))
+    assert picture.shape == annotate(frame(), result()).shape
 
 
 def test_regional_actions_are_boxed_and_named_whole_ones_are_not() -> None:

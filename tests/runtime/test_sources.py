@@ -131,6 +131,9 @@ def test_globs_and_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     listing.write_text(f"# mine\nc.png\n\n{tmp_path}/b2.png\r\nc.png\n", encoding="utf-8")
     monkeypatch.chdir("/")
     assert [Path(i.file).name for i in read_all(listing)] == ["c.png", "b2.png", "c.png"]
+    with open_source(str(listing)) as source:
+        names = ("b2.png", "c.png", "list.txt")
+        assert sorted(source.paths) == sorted((tmp_path / name).resolve() for name in names)
     listing.write_text("c.png\nmissing.png\n")
     assert_refused(listing, "line 2", "missing.png")
     listing.write_text("\n")
@@ -314,6 +317,7 @@ def reader(generator: Iterator[SourcedFrame]) -> ReaderThread:
         generator,  # type: ignore[arg-type]
         name="made up",
         files=1,
+        paths=(),
         frames=None,
         fps=None,
         live=False,

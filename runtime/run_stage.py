@@ -1,0 +1,141 @@
+"""``srd-edge run``: from a config to an opened source, a loaded defender and written results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from srd_edge.errors import UsageError
+from srd_edge.runtime.defender import Defender
+from srd_edge.runtime.runner import Summary, Tally, progress_bar, run
+from srd_edge.runtime.sessions import Provider
+from srd_edge.runtime.sinks import STANDARD_OUTPUT, AnnotatedVideo, JsonLines, Sink, codec_for
+from srd_edge.runtime.sources import Kind, Source, open_source
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """What is captioned, how, and where the results go.
+
+    Args:
+        source: SRC as in ``srd_edge.runtime.sources``.
+        kind: what the user takes it for.
+        bundle: a directory; None for the built-in one.
+        budget_ms: most milliseconds from a frame to its caption; None for as long as it takes.
+        every: caption every Nth frame.
+        max_frames: stop after so many captions; None for all.
+        provider: the execution provider.
+        strict: whether a late frame or a missing provider is an error.
+        defend: False captions every frame as it is.
+        compare: also ask what the undefended model would have said.
+        output: file of JSON lines, "-" for standard output; None for that too, unless annotating.
+        annotate: file of the annotated video, or None.
+        quiet: no progress bar and no summary.
+
+    Raises:
+        UsageError: for an annotated video that cannot be one, or two outputs in one file.
+    """
+
+    source: str
+    kind: Kind = "any"
+    bundle: Path | None = None
+    budget_ms: float | None = None
+    every: int = 1
+    max_frames: int | None = None
+    provider: Provider = "auto"
+    strict: bool = False
+    defend: bool = True
+    compare: bool = False
+    output: str | None = None
+    annotate: str | None = None
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        if self.annotate is not None:
+            codec_for(self.annotate)
+        if len(set(self.outputs)) < len(self.outputs):
+            raise UsageError(
+                expected="outputs that differ from each other",
+                found=f"'{self.outputs[0]}' twice",
+                do="choose another name with -o or --annotate",
+            )
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """The files that will be written, resolved."""
+        names = (self.output, self.annotate)
+        return tuple(Path(name).resolve() for name in names if name not in (None, STANDARD_OUTPUT))
+
+
+def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
+    """Caption a source under the defence; progress and summary go to standard error.
+
+    Args:
+        config: of the run.
+        say: told in one line when the provider is not the one asked for.
+
+    Raises:
+        SrdEdgeError: as ``Defender.load``, ``open_source``, the sinks and ``runner.run``; and
+            UsageError before any output is opened if one of them is among the source's files.
+        BrokenPipeError: when the reader of standard output has gone.
+    """
+    defender = Defender.load(
+        config.bundle,
+        budget_ms=config.budget_ms,
+        provider=config.provider,
+        strict=config.strict,
+        defend=config.defend,
+    )
+    if defender.fallback is not None:
+        say(defender.fallback)
+    tally = Tally()
+    with ExitStack() as stack:
+        source = stack.enter_context(
+            open_source(
+                config.source, kind=config.kind, every=config.every, max_frames=config.max_frames
+            )
+        )
+        _check_sources_are_safe(source, config)
+        sinks = _open_sinks(config, source.fps)
+        progress = None
+        if not config.quiet:
+            stack.callback(_print_summary, tally)
+            progress = stack.enter_context(progress_bar(source.frames))
+        return run(
+            source,
+            defender,
+            sinks,
+            compare=config.compare,
+            strict=config.strict,
+            progress=progress,
+            tally=tally,
+        )
+
+
+def _check_sources_are_safe(source: Source, config: RunConfig) -> None:
+    for path in config.outputs:
+        if path in source.paths:
+            raise UsageError(
+                expected="outputs that are not among the files to be read",
+                found=f"'{path}' in '{config.source}'",
+                do="choose another name with -o or --annotate, or move it out of the source",
+            )
+
+
+def _open_sinks(config: RunConfig, fps: float | None) -> list[Sink]:
+    """The sinks; none touches its file before the first frame, so none is closed before it."""
+    sinks: list[Sink] = []
+    if config.output is not None or config.annotate is None:
+        sinks.append(JsonLines(config.output or STANDARD_OUTPUT))
+    if config.annotate is not None:
+        sinks.append(AnnotatedVideo(config.annotate, fps))
+    return sinks
+
+
+def _print_summary(tally: Tally) -> None:
+    from rich.console import Console
+
+    if len(tally.total_ms):
+        Console(stderr=True).print(tally.summary().table())
