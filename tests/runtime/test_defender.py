@@ -16,6 +16,7 @@ from srd_edge.errors import BundleError, UsageError
 from srd_edge.kernels.actions import DEFAULT_TABLE, ActionTable, Perturbation, apply_action
 from srd_edge.kernels.frames import Box, Pixels
 from srd_edge.runtime import defence as defence_module
+from srd_edge.runtime import defender as defender_module
 from srd_edge.runtime.budget import LatencyBudget
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.captioning import CrossAttentionCaptioner, Encoded
