@@ -24,13 +24,13 @@ from srd_edge.export.parity import check_fp32, measure_parity
 from srd_edge.export.policy import policy_component
 from srd_edge.kernels.actions import DEFAULT_TABLE
 from srd_edge.runtime.bundle import Bundle, write_bundle
-from srd_edge.runtime.manifest import (
+from srd_edge.runtime.bundle_specs import (
     TOKENIZER_FILE,
     GenerationDefaults,
-    Manifest,
     ObservationSpec,
     PolicySpec,
 )
+from srd_edge.runtime.manifest import Manifest
 from srd_edge.training.checkpoints import PolicyCheckpoint, load_policy
 from srd_edge.training.suspect import Suspect, grid_of
 

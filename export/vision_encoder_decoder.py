@@ -20,7 +20,7 @@ from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from srd_edge.errors import UsageError
 from srd_edge.export.component import Component
-from srd_edge.runtime.manifest import CaptionerSpec
+from srd_edge.runtime.bundle_specs import CaptionerSpec
 
 FAMILY: Final = "vision-encoder-decoder"
 

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from srd_edge.errors import BundleError, RunError, SrdEdgeError, UsageError
-from srd_edge.runtime.manifest import TOKENIZER_FILE, FileEntry, Manifest, pairing_id
+from srd_edge.runtime.bundle_specs import TOKENIZER_FILE, FileEntry
+from srd_edge.runtime.manifest import Manifest, pairing_id
 
 MANIFEST_FILE: Final = "manifest.json"
 BUILT_IN: Final = Path(__file__).parent / "assets" / "bundle"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from srd_edge.kernels.frames import Pixels
 from srd_edge.kernels.preprocess import Preprocessing, to_tensor
 from srd_edge.runtime.bundle import Bundle
-from srd_edge.runtime.manifest import TOKENIZER_FILE, CaptionerSpec, GenerationDefaults
+from srd_edge.runtime.bundle_specs import TOKENIZER_FILE, CaptionerSpec, GenerationDefaults
 from srd_edge.runtime.sessions import Provider, open_session
 from srd_edge.runtime.tokenizer import Detokenizer
 

@@ -12,8 +12,9 @@ from srd_edge.errors import BundleError
 from srd_edge.kernels.actions import apply_action
 from srd_edge.kernels.frames import Box, Frame, Pixels
 from srd_edge.runtime.budget import FrameTimer, StageCosts
+from srd_edge.runtime.bundle_specs import PolicySpec
 from srd_edge.runtime.captioning import CrossAttentionCaptioner, Encoded
-from srd_edge.runtime.manifest import Manifest, PolicySpec
+from srd_edge.runtime.manifest import Manifest
 from srd_edge.runtime.policy import Policy, choose, suspicion
 from srd_edge.runtime.records import AppliedAction, Decision, Observation
 

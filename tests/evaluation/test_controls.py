@@ -9,13 +9,13 @@ import torch
 from srd_edge.evaluation.controls import RandomPolicy, TorchPolicy, untrained_policy
 from srd_edge.kernels.actions import DEFAULT_TABLE
 from srd_edge.kernels.preprocess import Preprocessing
-from srd_edge.runtime.manifest import (
+from srd_edge.runtime.bundle_specs import (
     CaptionerSpec,
     GenerationDefaults,
-    Manifest,
     ObservationSpec,
     PolicySpec,
 )
+from srd_edge.runtime.manifest import Manifest
 from srd_edge.runtime.records import Observation
 from srd_edge.training.qnetwork import QNetwork, QNetworkConfig
 

@@ -18,13 +18,13 @@ from srd_edge.kernels.actions import DEFAULT_TABLE, SRD_TABLE
 from srd_edge.kernels.preprocess import Preprocessing
 from srd_edge.runtime import bundle as bundle_module
 from srd_edge.runtime.bundle import MANIFEST_FILE, MAX_MANIFEST_BYTES, read_bundle, write_bundle
-from srd_edge.runtime.manifest import (
+from srd_edge.runtime.bundle_specs import (
     CaptionerSpec,
     GenerationDefaults,
-    Manifest,
     ObservationSpec,
     PolicySpec,
 )
+from srd_edge.runtime.manifest import Manifest
 from srd_edge.runtime.sessions import open_session
 
 MANIFEST = Manifest(

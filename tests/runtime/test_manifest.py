@@ -11,16 +11,14 @@ import pytest
 from srd_edge.errors import BundleError
 from srd_edge.kernels.actions import DEFAULT_TABLE, PRESETS, SRD_TABLE, ActionTable, Perturbation
 from srd_edge.kernels.preprocess import Preprocessing
-from srd_edge.runtime.manifest import (
-    SCHEMA,
+from srd_edge.runtime.bundle_specs import (
     CaptionerSpec,
     FileEntry,
     GenerationDefaults,
-    Manifest,
     ObservationSpec,
     PolicySpec,
-    pairing_id,
 )
+from srd_edge.runtime.manifest import SCHEMA, Manifest, pairing_id
 
 OBSERVATION = ObservationSpec(rows=7, columns=7, channels=192)
 MANIFEST = Manifest(

@@ -1,0 +1,169 @@
+"""The parts of a manifest: files, captioner, generation, observation and policy, each a record."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from srd_edge.runtime.json_fields import JsonFields, check_integer, wrong_field
+
+TOKENIZER_FILE: Final = "tokenizer.json"
+COMPONENTS: Final = ("encoder", "decoder")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file of the bundle: ``path`` relative to it, ``bytes`` its size, ``sha256`` in hex."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def from_json(cls, data: object, where: str = "files[0]") -> FileEntry:
+        fields = JsonFields(data, where)
+        entry = cls(fields.text("path"), fields.integer("bytes", low=0), fields.text("sha256"))
+        if not _SHA256.fullmatch(entry.sha256):
+            raise wrong_field(f"{where}.sha256", "64 lower-case hexadecimal digits", entry.sha256)
+        fields.end()
+        return entry
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionerSpec:
+    """The captioner's graphs and the shape of its key-value cache.
+
+    Args:
+        family: the export family, for people; the runtime goes by ``decoding`` alone.
+        decoding: the kind of generation loop. The encoder gives ``last_hidden_state`` and the
+            cross-attention keys and values, computed once a picture; the decoder takes those
+            and its own growing cache, each (batch, heads, length, head_dim).
+        components: component name -> file; at least "encoder" and "decoder".
+        layers: decoder layers.
+        heads: key-value heads a layer.
+        head_dim: channels a head.
+    """
+
+    family: str
+    decoding: Literal["cross-attention"]
+    components: Mapping[str, str]
+    layers: int
+    heads: int
+    head_dim: int
+
+    def kv_names(
+        self, side: Literal["past_key_values", "present"], part: Literal["encoder", "decoder"]
+    ) -> tuple[str, ...]:
+        """Tensor names of a cache, layer by layer, each layer's key before its value.
+
+        Args:
+            side: "past_key_values" for what a graph takes, "present" for what it gives.
+            part: "encoder" for cross-attention, "decoder" for self-attention.
+        """
+        return tuple(
+            f"{side}.{layer}.{part}.{kind}"
+            for layer in range(self.layers)
+            for kind in ("key", "value")
+        )
+
+    @classmethod
+    def from_json(cls, data: object) -> CaptionerSpec:
+        fields = JsonFields(data, "captioner")
+        family, decoding = fields.text("family"), fields.text("decoding")
+        if decoding != "cross-attention":
+            raise wrong_field("captioner.decoding", '"cross-attention"', decoding)
+        components = JsonFields(fields.mapping("components"), "captioner.components")
+        files = {name: components.text(name) for name in COMPONENTS}
+        files |= {name: components.text(name) for name in components.rest()}
+        spec = cls(
+            family=family,
+            decoding="cross-attention",
+            components=files,
+            layers=fields.integer("layers", low=1, high=1024),
+            heads=fields.integer("heads", low=1, high=1024),
+            head_dim=fields.integer("head_dim", low=1, high=65536),
+        )
+        fields.end()
+        return spec
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationDefaults:
+    """How a caption is decoded: token ids, and the longest caption in new tokens."""
+
+    start_token: int
+    end_token: int
+    pad_token: int
+    max_tokens: int
+    suppress: tuple[int, ...] = ()
+
+    @classmethod
+    def from_json(cls, data: object) -> GenerationDefaults:
+        fields = JsonFields(data, "generation")
+        defaults = cls(
+            start_token=fields.integer("start_token", low=0),
+            end_token=fields.integer("end_token", low=0),
+            pad_token=fields.integer("pad_token", low=0),
+            max_tokens=fields.integer("max_tokens", low=1, high=4096),
+            suppress=tuple(
+                check_integer(token, f"generation.suppress[{place}]", low=0)
+                for place, token in enumerate(fields.sequence("suppress"))
+            ),
+        )
+        fields.end()
+        return defaults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservationSpec:
+    """What the policy looks at: an encoder output of (batch, extra + rows * columns, channels)."""
+
+    rows: int
+    columns: int
+    channels: int
+    tensor: str = "last_hidden_state"
+
+    @classmethod
+    def from_json(cls, data: object) -> ObservationSpec:
+        fields = JsonFields(data, "observation")
+        spec = cls(
+            tensor=fields.text("tensor"),
+            rows=fields.integer("rows", low=1, high=4096),
+            columns=fields.integer("columns", low=1, high=4096),
+            channels=fields.integer("channels", low=1, high=1 << 20),
+        )
+        fields.end()
+        return spec
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySpec:
+    """The Q-network.
+
+    Args:
+        file: its graph.
+        pairing: ``pairing_id`` of the encoder, actions and observation it belongs to; "" until
+            ``write_bundle`` fills it in.
+        max_steps: most perturbations laid over one frame.
+        temperature: of the logistic function that turns Q-values into suspicion.
+    """
+
+    file: str
+    pairing: str
+    max_steps: int
+    temperature: float
+
+    @classmethod
+    def from_json(cls, data: object) -> PolicySpec:
+        fields = JsonFields(data, "policy")
+        spec = cls(
+            file=fields.text("file"),
+            pairing=fields.text("pairing"),
+            max_steps=fields.integer("max_steps", low=1, high=64),
+            temperature=fields.positive("temperature"),
+        )
+        fields.end()
+        return spec
