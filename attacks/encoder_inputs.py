@@ -69,6 +69,7 @@ class EncoderInputs:
         starts = range(0, len(self._canvases), _BATCH)
         for start in tracked(starts, "encoding pictures"):
             values = self._captioner.pixel_values(self._canvases[start : start + _BATCH])
-            values = values.to(memory_format=torch.channels_last)  # 40 % less time for MobileNetV2
+            # Faster on CPU. Not for training: its backward pass corrupted memory in torch 2.13.
+            values = values.to(memory_format=torch.channels_last)
             parts.append(part(values).half().contiguous().numpy())
         return np.concatenate(parts)

@@ -2,7 +2,7 @@
 
 The decoding kind here is *cross-attention*: the encoder graph gives the picture's features and
 every decoder layer's cross-attention keys and values, once; the decoder graph then makes one token
-a call, its own keys and values going round as OrtValues that never leave the device.
+a call, its own keys and values going round as OrtValues, without a copy into numpy.
 """
 
 from __future__ import annotations
