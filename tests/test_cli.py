@@ -399,7 +399,13 @@ def test_debug_shows_the_traceback(
 def test_ctrl_c_leaves_whole_lines(toy_bundle: Path, tmp_path: Path) -> None:
     clip, out = write_clip(tmp_path / "long.avi", frames=4000, size=(32, 32)), tmp_path / "out"
     arguments = ["run", "--video", str(clip), "--bundle", str(toy_bundle), "-o", str(out)]
-    process = subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run in the background ignores SIGINT, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     give_up = time.monotonic() + 60
     while not out.exists() or out.stat().st_size < 2000:
         assert process.poll() is None, "it ended before it could be interrupted"
