@@ -10,13 +10,13 @@ COLUMNS: Final = (
     "ASR %",
     "95 %",
     "clean",
-    "triggered",
-    "alarms %",
+    "attacked",
+    "alarm %",
     "passes",
     "time",
 )
 LEGEND: Final = (
-    "clean, triggered: CIDEr-D on clean and on triggered pictures; alarms: clean pictures that "
+    "clean, attacked: CIDEr-D on clean and on triggered pictures; alarm: clean pictures that "
     "were perturbed; passes: of the encoder, a picture; time: ratio to the undefended captioner, "
     "half of the pictures triggered"
 )

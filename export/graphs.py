@@ -44,6 +44,7 @@ def export_graph(component: Component, target: Path) -> None:
     assert program is not None
     model = program.model_proto
     _name_axes(model, component)
+    _strip_traces(model)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, target)
 
@@ -62,6 +63,17 @@ def _name_axes(model: onnx.ModelProto, component: Component) -> None:
     for value in model.graph.input:
         for axis, name in component.dynamic.get(value.name, {}).items():
             value.type.tensor_type.shape.dim[axis].dim_param = name
+
+
+def _strip_traces(model: onnx.ModelProto) -> None:
+    """Drop the exporter's notes, which name files and folders of the machine that it ran on."""
+    graph = model.graph
+    for noted in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output):
+        noted.ClearField("metadata_props")
+        noted.ClearField("doc_string")
+    for tensor in graph.initializer:
+        tensor.ClearField("metadata_props")
+        tensor.ClearField("doc_string")
 
 
 def quantise(source: Path, target: Path, calibration: list[dict[str, NDArray[Any]]] | None) -> None:

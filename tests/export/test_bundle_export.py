@@ -356,3 +356,11 @@ def test_vit_gpt2_is_refused_while_the_observation_has_no_class_token(
     with pytest.raises(UsageError, match="17 features"):
         export_bundle(config, samples, lambda _: None)
     assert not (tmp_path / "bundle").exists()
+
+
+def test_graphs_name_no_place_of_this_machine(toy_bundle: Path) -> None:
+    """The exporter notes every node's stack trace, with the paths of whoever exported it."""
+    here = str(Path(family.__file__).parents[1]).encode()
+    graphs = list(toy_bundle.glob("*.onnx"))
+    assert len(graphs) == 3
+    assert not [graph.name for graph in graphs if here in graph.read_bytes()]
