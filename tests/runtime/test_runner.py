@@ -189,7 +189,12 @@ def test_the_table_is_for_people(pictures: Path) -> None:
     console.print(Tally().summary().table())
 
 
-def test_the_progress_bar_takes_unknown_lengths() -> None:
-    for frames in (None, 3):
-        with progress_bar(frames) as progress:
-            progress(1)
+@pytest.mark.parametrize("frames", [None, 3])
+def test_the_progress_bar_is_silent_where_nobody_watches(
+    frames: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress_bar(frames) as progress:
+        progress(1)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.strip() == ""

@@ -102,8 +102,10 @@ def test_nothing_is_touched_before_the_first_frame(
 
 
 def test_a_pipe_is_not_opened_to_try_it(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    JsonLines(tmp_path / "pipe").close()  # opening it would wait for a reader
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    JsonLines(pipe).close()  # opening it would wait for a reader
+    assert pipe.is_fifo()
 
 
 def test_a_missing_encoder_is_not_a_full_disk(
