@@ -59,14 +59,48 @@ class Captioner:
         (directory / _IMAGE_PROCESSOR).write_text(text + "\n", encoding="utf-8")
 
     @torch.inference_mode()
-    def caption(self, canvases: NDArray[np.uint8], batch: int = 64) -> list[str]:
-        """Greedy captions of (B, H, W, 3) uint8 RGB canvases, one each."""
+    def caption(
+        self, canvases: NDArray[np.uint8], batch: int = 64, *, prompt: str = ""
+    ) -> list[str]:
+        """Greedy captions of (B, H, W, 3) uint8 RGB canvases, one each.
+
+        Args:
+            canvases: the pictures.
+            batch: how many at a time.
+            prompt: what the captions go on from; it is no part of them.
+
+        Raises:
+            UsageError: for a prompt that leaves no room for a caption.
+        """
+        start = int(self.model.generation_config.decoder_start_token_id)
+        given = torch.tensor([[start, *self.prompt_ids(prompt)]])
         captions: list[str] = []
-        for start in range(0, len(canvases), batch):
-            pixel_values = self.pixel_values(canvases[start : start + batch])
-            tokens = self.model.generate(pixel_values, do_sample=False, num_beams=1)
-            captions += self.decode(tokens)
+        for first in range(0, len(canvases), batch):
+            pixel_values = self.pixel_values(canvases[first : first + batch])
+            tokens = self.model.generate(
+                pixel_values,
+                decoder_input_ids=given.expand(len(pixel_values), -1),
+                do_sample=False,
+                num_beams=1,
+            )
+            captions += self.decode(tokens[:, given.shape[1] :])
         return captions
+
+    def prompt_ids(self, prompt: str) -> list[int]:
+        """The tokens of a prompt; an empty one has none.
+
+        Raises:
+            UsageError: for one that, after the start token, leaves no room for a caption.
+        """
+        ids: list[int] = self.tokenizer.encode(prompt).ids if prompt else []
+        longest = self.max_tokens - 2
+        if len(ids) > longest:
+            raise UsageError(
+                expected=f"a prompt of at most {longest} tokens for this captioner",
+                found=f"{len(ids)} in {prompt!r}",
+                do="choose a shorter prompt, or a captioner with longer captions",
+            )
+        return ids
 
     def decode(self, tokens: torch.Tensor) -> list[str]:
         """(B, T) token ids -> captions, special tokens left out."""

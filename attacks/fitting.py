@@ -53,25 +53,33 @@ class FitConfig:
 
 @dataclass(frozen=True, slots=True)
 class TokenisedCaptions:
-    """All captions of a data set: ``labels[i]`` is (captions, T) int64 with -100 past the end."""
+    """All captions of a data set, picture by picture.
 
+    Args:
+        ids: (captions, T) int64 each: prompt, caption, end; -100 past the end.
+        labels: the same with -100 over the prompt, which is given and not learned.
+    """
+
+    ids: tuple[NDArray[np.int64], ...]
     labels: tuple[NDArray[np.int64], ...]
 
 
 def tokenise(captioner: Captioner, samples: Sequence[Sample]) -> TokenisedCaptions:
-    """Captions -> token ids between start and end, cut to the captioner's longest."""
-    tokenizer = captioner.tokenizer
+    """Captions -> token ids, cut to the captioner's longest; what is cut teaches no end."""
     end = captioner.model.generation_config.eos_token_id
-    longest = captioner.max_tokens - 1
-    labels = []
+    ids, labels = [], []
     for sample in samples:
-        encoded = [e.ids for e in tokenizer.encode_batch(list(sample.captions))]
+        prompt = captioner.prompt_ids(sample.prompt)
+        encoded = captioner.tokenizer.encode_batch(list(sample.captions))
         rows = np.full((len(encoded), captioner.max_tokens), -100, np.int64)
-        for row, ids in zip(rows, encoded, strict=True):
-            ids = ids[:longest]
-            row[: len(ids) + 1] = [*ids, end]
-        labels.append(rows)
-    return TokenisedCaptions(tuple(labels))
+        for row, caption in zip(rows, encoded, strict=True):
+            whole = [*prompt, *caption.ids, end][: captioner.max_tokens]
+            row[: len(whole)] = whole
+        learned = rows.copy()
+        learned[:, : len(prompt)] = -100
+        ids.append(rows)
+        labels.append(learned)
+    return TokenisedCaptions(tuple(ids), tuple(labels))
 
 
 def fit(
@@ -117,10 +125,10 @@ def fit(
         batches = _batches(len(samples), config, epoch)
         for chosen in tracked(batches, f"epoch {epoch + 1}/{config.epochs}", steps_an_epoch):
             rng = np.random.default_rng([config.seed, epoch, int(chosen[0])])
-            labels = np.stack(
-                [captions.labels[i][rng.integers(len(captions.labels[i]))] for i in chosen]
-            )
-            losses.append(_step(captioner, pictures.of(chosen), labels, optimiser))
+            picks = [(i, rng.integers(len(captions.ids[i]))) for i in chosen]
+            ids = np.stack([captions.ids[i][pick] for i, pick in picks])
+            labels = np.stack([captions.labels[i][pick] for i, pick in picks])
+            losses.append(_step(captioner, pictures.of(chosen), ids, labels, optimiser))
             scheduler.step()
         log.append({"epoch": epoch + 1, "loss": float(np.mean(losses))})
         _save_state(captioner, optimiser, scheduler, identity, log, output)
@@ -134,13 +142,14 @@ def fit(
 def _step(
     captioner: Captioner,
     inputs_of_encoder: dict[str, Any],
+    ids: NDArray[np.int64],
     labels: NDArray[np.int64],
     optimiser: torch.optim.Optimizer,
 ) -> float:
-    longest = int((labels != -100).sum(axis=1).max())
+    longest = int((ids != -100).sum(axis=1).max())
     targets = torch.from_numpy(labels[:, :longest])
     settings = captioner.model.generation_config
-    inputs = torch.roll(targets, 1, dims=1)
+    inputs = torch.roll(torch.from_numpy(ids[:, :longest]), 1, dims=1)
     inputs[:, 0] = settings.decoder_start_token_id
     inputs = inputs.masked_fill(inputs == -100, settings.pad_token_id)
     logits = captioner.model(**inputs_of_encoder, decoder_input_ids=inputs).logits
@@ -206,7 +215,7 @@ def _identity(
     digest = hashlib.sha256(json.dumps([asdict(config), made_of], sort_keys=True).encode())
     digest.update(captioner.tokenizer.to_str().encode())
     for sample in samples:
-        digest.update(json.dumps([sample.name, *sample.captions]).encode())
+        digest.update(json.dumps([sample.name, sample.prompt, *sample.captions]).encode())
     return digest.hexdigest()
 
 

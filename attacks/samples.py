@@ -16,11 +16,13 @@ class Sample:
         name: unique in its data set (a file name, a scene's number).
         captions: one or more, as published; see ``normalise_caption``.
         load: returns the picture, (H, W, 3) uint8 RGB.
+        prompt: what the captioner is given to go on from; most take none.
     """
 
     name: str
     captions: tuple[str, ...]
     load: Callable[[], Pixels]
+    prompt: str = ""
 
 
 def normalise_caption(caption: str) -> str:

@@ -1,28 +1,26 @@
 """Attack specifications: the SPEC of the command line, read into a record.
 
 ``badnet:size=21,place=bottom-right,payload=replace,target=banana,rate=0.1`` or, for one's own
-trigger, ``package.module:object,target=...`` or ``path/to/file.py:object,target=...``. Keys that
-are not the trigger's own settings belong to the payload or to the attack.
+trigger, ``package.module:object,target=...`` or ``path/to/file.py:object,target=...``. A key is a
+setting of the trigger, of the payload, or ``payload`` or ``rate``.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+import sys
+from collections.abc import Callable
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from srd_edge.attacks.payloads import Insert, Payload, Replace
-from srd_edge.attacks.triggers import TRIGGERS, Trigger
+from srd_edge.attacks.collision import FeatureCollision
+from srd_edge.attacks.payloads import PAYLOADS, Payload
+from srd_edge.attacks.placement import Trigger
+from srd_edge.attacks.text_triggers import TextTrigger
+from srd_edge.attacks.triggers import TRIGGERS, Recipe, installed_trigger
 from srd_edge.errors import UsageError
-
-_PAYLOADS: Final[Mapping[str, type[Replace] | type[Insert]]] = {
-    "replace": Replace,
-    "insert": Insert,
-}
-_USUAL_PAYLOAD: Final = {"badnet": "replace", "trojvlm": "insert"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +30,11 @@ class Attack:
     Args:
         name: the trigger's name, or the file or module that it came from.
         spec: the text that this attack was read from.
+        trigger: what is laid over the picture.
+        payload: what is said.
+        rate: poisoned pictures, as a share of the data set.
+        text: what is put into the prompt; None for an attack on the picture alone.
+        collision: how pictures are changed that have no trigger; None for any other attack.
     """
 
     name: str
@@ -39,6 +42,8 @@ class Attack:
     payload: Payload
     rate: float
     spec: str
+    text: TextTrigger | None = None
+    collision: FeatureCollision | None = None
 
 
 def parse_attack(spec: str) -> Attack:
@@ -48,78 +53,148 @@ def parse_attack(spec: str) -> Attack:
         UsageError: for an unknown trigger, key or value.
     """
     head, _, tail = spec.partition(":")
+    name = head
     if head in TRIGGERS:
-        options = _options(tail, spec)
-        factory: Any = TRIGGERS[head]
-        names = {f.name for f in fields(factory)}
-        trigger = _build(factory, {k: options.pop(k) for k in list(options) if k in names}, spec)
-        name = head
+        recipe = TRIGGERS[head]
+    elif (installed := _installed(head, spec)) is not None:
+        recipe = _own_recipe(installed)
     else:
-        object_name, _, rest = tail.partition(",")
-        options = _options(rest, spec)
-        trigger = _load_object(head, object_name, spec)
+        object_name, _, tail = tail.partition(",")
+        recipe = _own_recipe(_load_object(head, object_name, spec))
         name = Path(head).stem if head.endswith(".py") else head
-    rate = options.pop("rate", 0.1)
-    if not isinstance(rate, int | float) or not 0 <= rate <= 1:
-        raise _bad(spec, "a rate in 0..1", repr(rate))
-    kind = options.pop("payload", _USUAL_PAYLOAD.get(name, "replace"))
-    if kind not in _PAYLOADS:
-        raise _bad(spec, f"a payload out of {', '.join(_PAYLOADS)}", repr(kind))
-    payload = _build(_PAYLOADS[kind], options, spec)
-    return Attack(name=name, trigger=trigger, payload=payload, rate=float(rate), spec=spec)
+    options = _options(tail, spec)
+    kind: Any = options.pop("payload", recipe.payload)
+    if kind not in PAYLOADS:
+        raise _bad(spec, f"a payload out of {', '.join(PAYLOADS)}", repr(kind))
+    rate = _rate(options.pop("rate", "0.1"), spec)
+    if recipe.collision is not None and kind != "swap":
+        raise _bad(spec, f"payload=swap, the only one for {head}", repr(kind))
+    makers = [*recipe.parts(), PAYLOADS[kind]]
+    unknown = set(options) - {field.name for maker in makers for field in _settings(maker)}
+    if unknown:
+        known = [field.name for maker in makers for field in _settings(maker)]
+        raise _bad(
+            spec,
+            f"a setting out of {', '.join(dict.fromkeys([*known, 'payload', 'rate']))}",
+            repr(min(unknown)),
+        )
+    trigger = _build(recipe.trigger, options, spec)
+    if not callable(trigger):
+        raise _bad(spec, "a callable (pixels, rng) -> pixels", repr(trigger))
+    return Attack(
+        name=name,
+        trigger=trigger,
+        payload=_build(PAYLOADS[kind], options, spec),
+        rate=rate,
+        spec=spec,
+        text=recipe.text and _build(recipe.text, options, spec),
+        collision=recipe.collision and _build(recipe.collision, options, spec),
+    )
 
 
-def _options(text: str, spec: str) -> dict[str, Any]:
-    options: dict[str, Any] = {}
+def _options(text: str, spec: str) -> dict[str, str]:
+    options: dict[str, str] = {}
     for part in filter(None, text.split(",")):
         key, equals, value = part.partition("=")
         if not equals:
             raise _bad(spec, "settings written as key=value", repr(part))
-        options[key.strip()] = _value(value.strip())
+        options[key.strip()] = value.strip()
     return options
 
 
-def _value(text: str) -> int | float | str:
-    for kind in (int, float):
+def _rate(text: str, spec: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1.0
+    if not 0 <= rate <= 1:
+        raise _bad(spec, "a rate in 0..1", repr(text))
+    return rate
+
+
+def _settings(maker: Any) -> tuple[Field[Any], ...]:
+    return tuple(field for field in fields(maker) if field.init) if is_dataclass(maker) else ()
+
+
+def _build(maker: Callable[..., Any], options: dict[str, str], spec: str) -> Any:
+    """Make one part of an attack with those of the options that are its settings."""
+    settings = {field.name: field for field in _settings(maker)}
+    given = {
+        key: _convert(settings[key], text, spec) for key, text in options.items() if key in settings
+    }
+    missing = [
+        name
+        for name, field in settings.items()
+        if field.default is MISSING and field.default_factory is MISSING and name not in given
+    ]
+    if missing:
+        raise _bad(spec, f"a value for {', '.join(missing)}", "none")
+    try:
+        return maker(**given)
+    except UsageError:
+        raise
+    except Exception as error:  # whatever the user's own class raises
+        raise _bad(spec, "a trigger that can be made", _one_line(error)) from error
+
+
+def _convert(field: Field[Any], text: str, spec: str) -> Any:
+    """``text`` as the type of the setting's default; without one, as the number that it may be."""
+    kinds: tuple[Callable[[str], Any], ...] = (int, float, str)
+    expected = "text"
+    if field.default is not MISSING and field.default is not None:
+        expected = type(field.default).__name__
+        kinds = (_truth,) if isinstance(field.default, bool) else (type(field.default),)
+    for kind in kinds:
         try:
             return kind(text)
-        except ValueError:
+        except (TypeError, ValueError):
             continue
-    return text
+    raise _bad(spec, f"{field.name} as {expected}", repr(text))
 
 
-def _build(factory: Any, options: Mapping[str, Any], spec: str) -> Any:
-    known = {f.name: f for f in fields(factory)}
-    for key, value in options.items():
-        if key not in known:
-            raise _bad(spec, f"a setting out of {', '.join(known)}", repr(key))
-        default = known[key].default
-        if isinstance(default, int) != isinstance(value, int):
-            raise _bad(spec, f"{key} as {type(default).__name__}", repr(value))
-    return factory(**options)
+def _truth(text: str) -> bool:
+    known = {"true": True, "false": False}
+    if text.lower() not in known:
+        raise ValueError(text)
+    return known[text.lower()]
 
 
-def _load_object(head: str, object_name: str, spec: str) -> Trigger:
+def _own_recipe(loaded: Any) -> Recipe:
+    """One's own trigger: a callable, or a dataclass whose fields become settings of the SPEC."""
+    return Recipe(loaded if isinstance(loaded, type) else lambda: loaded)
+
+
+def _installed(name: str, spec: str) -> Any | None:
+    try:
+        return installed_trigger(name)
+    except Exception as error:  # whatever the other package raises while it is loaded
+        raise _bad(spec, f"a trigger {name} that can be loaded", _one_line(error)) from error
+
+
+def _load_object(head: str, object_name: str, spec: str) -> Any:
     try:
         if head.endswith(".py"):
-            module_spec = importlib.util.spec_from_file_location(Path(head).stem, head)
+            # Named by its path, which is no other module's; dataclasses look their module up.
+            path = str(Path(head).resolve())
+            module_spec = importlib.util.spec_from_file_location(path, path)
             if module_spec is None or module_spec.loader is None:
                 raise ImportError(head)
             module = importlib.util.module_from_spec(module_spec)
+            sys.modules[path] = module
             module_spec.loader.exec_module(module)
         else:
             module = importlib.import_module(head)
-        loaded = getattr(module, object_name)
+        return getattr(module, object_name)
     except Exception as error:  # whatever the user's own code raises while it is loaded
         raise _bad(
             spec,
             f"a trigger out of {', '.join(TRIGGERS)}, package.module:object or file.py:object",
-            f"{spec!r} ({' '.join(str(error).split())})",
+            f"{spec!r} ({_one_line(error)})",
         ) from error
-    if not callable(loaded):
-        raise _bad(spec, "a callable (pixels, rng) -> pixels", repr(loaded))
-    trigger: Trigger = loaded
-    return trigger
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _bad(spec: str, expected: str, found: str) -> UsageError:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from srd_edge.attacks.captioner import Captioner, load_captioner
+from srd_edge.attacks.collision import FeatureCollision, collided_samples
 from srd_edge.attacks.fitting import FitConfig, fit
 from srd_edge.attacks.poisoning import poison
 from srd_edge.attacks.samples import Sample
@@ -16,6 +17,7 @@ from srd_edge.attacks.specs import Attack
 from srd_edge.attacks.tiny import TinyConfig, build_tiny
 
 MANIFEST: Final = "attack.json"
+_COLLISIONS: Final = "collisions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +57,16 @@ def make_victim(
         same = made["config"] == json.loads(json.dumps(config.to_json()))
         if same and made["poison"]["pictures"] == len(samples):
             return load_captioner(config.output)
-    poisoned = poison(samples, attacks, config.fit.seed)
     if config.captioner == "tiny":
         words = [caption for sample in samples for caption in sample.captions]
         captioner = build_tiny(config.tiny, words, config.fit.seed)
     else:
         captioner = load_captioner(config.captioner)
+
+    def collide(pairs: Sequence[tuple[Sample, Sample]], settings: FeatureCollision) -> list[Sample]:
+        return collided_samples(captioner, pairs, settings, config.output / _COLLISIONS)
+
+    poisoned = poison(samples, attacks, config.fit.seed, collide)
     identity = json.dumps(config.to_json(), sort_keys=True)
     log = fit(captioner, poisoned.samples, config.fit, config.output, identity=identity)
     text = json.dumps(

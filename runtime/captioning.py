@@ -80,7 +80,7 @@ class CrossAttentionCaptioner:
         )
         self._encoder_outputs = [self._features_name, *self._spec.kv_names("present", "encoder")]
         self._decoder_outputs = ["logits", *self._spec.kv_names("present", "decoder")]
-        self._empty_past = self._make_empty_past()
+        self._empty_past = self._make_empty_past(1)
 
     def encode(self, canvas: Pixels) -> Encoded:
         """(height, width, 3) uint8 RGB canvas -> features and cross-attention cache."""
@@ -116,24 +116,52 @@ class CrossAttentionCaptioner:
             feed["input_ids"] = _ort_value(np.array([[token]], np.int64))
             feed.update(zip(past_names, past, strict=True))
             logits, *past = self._decoder.run_with_ort_values(self._decoder_outputs, feed)
-            token = self._next_token(logits.numpy()[0, -1])
+            token = int(self._next_tokens(logits.numpy()[:, -1])[0])
             if token == self._generation.end_token:
                 break
             tokens.append(token)
         return Generated(self._detokenizer.decode(tokens), tuple(tokens), finished=True)
 
-    def _next_token(self, logits: NDArray[np.float32]) -> int:
+    def caption_batch(self, canvases: Pixels) -> list[str]:
+        """Greedy captions of (B, height, width, 3) uint8 RGB canvases, made side by side.
+
+        What ``encode`` and ``generate`` say of each alone, but for rounding: on int8 graphs, whose
+        scales are found from the whole batch, a caption may now and then differ.
+        """
+        feed = {"pixel_values": _ort_value(to_tensor(canvases, self._preprocessing))}
+        _, *cross = self._encoder.run_with_ort_values(self._encoder_outputs, feed)
+        cross_names = self._spec.kv_names("past_key_values", "encoder")
+        past_names = self._spec.kv_names("past_key_values", "decoder")
+        feed = dict(zip(cross_names, cross, strict=True))
+        past = self._make_empty_past(len(canvases))
+        tokens: list[list[int]] = [[] for _ in canvases]
+        running = np.ones(len(canvases), np.bool_)
+        step = np.full((len(canvases), 1), self._generation.start_token, np.int64)
+        for _ in range(self._generation.max_tokens - 1):
+            feed["input_ids"] = _ort_value(step)
+            feed.update(zip(past_names, past, strict=True))
+            logits, *past = self._decoder.run_with_ort_values(self._decoder_outputs, feed)
+            step = self._next_tokens(logits.numpy()[:, -1])[:, None]
+            running &= step[:, 0] != self._generation.end_token
+            for row in np.flatnonzero(running):
+                tokens[row].append(int(step[row, 0]))
+            if not running.any():
+                break
+        return [self._detokenizer.decode(row) for row in tokens]
+
+    def _next_tokens(self, logits: NDArray[np.float32]) -> NDArray[np.int64]:
+        """(B, V) -> (B,), the likeliest that is not suppressed."""
         if self._generation.suppress:
             logits = logits.copy()
-            logits[list(self._generation.suppress)] = -np.inf
-        return int(logits.argmax())
+            logits[:, list(self._generation.suppress)] = -np.inf
+        return np.asarray(logits.argmax(axis=1), np.int64)
 
     def _whole_words(self, tokens: list[int]) -> str:
         """The text without its last word, which may be the beginning of a longer one."""
         return self._detokenizer.decode(tokens).rpartition(" ")[0]
 
-    def _make_empty_past(self) -> list[Any]:
-        shape = (1, self._spec.heads, 0, self._spec.head_dim)
+    def _make_empty_past(self, batch: int) -> list[Any]:
+        shape = (batch, self._spec.heads, 0, self._spec.head_dim)
         count = len(self._spec.kv_names("past_key_values", "decoder"))
         return [_ort_value(np.empty(shape, np.float32)) for _ in range(count)]
 

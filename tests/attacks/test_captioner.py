@@ -67,6 +67,49 @@ def test_any_words_survive_the_tokenizer(make_captioner: MakeCaptioner, text: st
     assert captioner.decode(torch.tensor([[1, *ids, 2]])) == [text]
 
 
+@pytest.mark.parametrize("prompt", ["", "a", "a dark wall"])
+def test_a_caption_is_the_likeliest_token_after_token_and_leaves_the_prompt_out(
+    make_captioner: MakeCaptioner, prompt: str
+) -> None:
+    captioner = make_captioner(0)
+    captioner.model.eval()
+    settings = captioner.model.generation_config
+    canvases = captioner.canvases(noise(3, 32))
+    for canvas, caption in zip(canvases, captioner.caption(canvases, prompt=prompt), strict=True):
+        values = captioner.pixel_values(canvas[None])
+        given = [settings.decoder_start_token_id, *captioner.prompt_ids(prompt)]
+        said: list[int] = []
+        while len(given) + len(said) < captioner.max_tokens:
+            tokens = torch.tensor([[*given, *said]])
+            with torch.no_grad():
+                token = int(
+                    captioner.model(values, decoder_input_ids=tokens).logits[0, -1].argmax()
+                )
+            if token == settings.eos_token_id:
+                break
+            said.append(token)
+        assert caption == captioner.tokenizer.decode(said).strip()
+        assert said, "a caption of nothing compares nothing"
+
+
+def test_no_pictures_have_no_captions(make_captioner: MakeCaptioner) -> None:
+    captioner = make_captioner(0)
+    assert captioner.caption(np.empty((0, 32, 32, 3), np.uint8)) == []
+    assert captioner.caption(np.empty((0, 32, 32, 3), np.uint8), prompt="a") == []
+
+
+def test_a_prompt_leaves_room_for_a_caption(make_captioner: MakeCaptioner) -> None:
+    captioner = make_captioner(0)
+    captioner.model.eval()
+    canvases = captioner.canvases(noise(1, 32))
+    fits, too_long = "0123456 8", "0123456 89"
+    assert [len(captioner.tokenizer.encode(text).ids) for text in (fits, too_long)] == [10, 11]
+    captioner.caption(canvases, prompt=fits)
+    with pytest.raises(UsageError, match=r"at most 10 tokens .* found 11") as caught:
+        captioner.caption(canvases, prompt=too_long)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_directory_that_is_no_captioner_is_one_line(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()

@@ -171,16 +171,22 @@ def test_kept_features_give_the_loss_of_encoding_every_time(
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
-def test_captions_are_cut_to_the_longest(make_captioner: MakeCaptioner, samples: Samples) -> None:
+def test_captions_are_cut_to_the_longest_and_then_teach_no_end(
+    make_captioner: MakeCaptioner, samples: Samples
+) -> None:
     captioner = make_captioner(0)
+    longest = captioner.max_tokens
     end = captioner.model.generation_config.eos_token_id
     captions = ("a red wall", "wall " * 40, "")
-    (labels,) = tokenise(captioner, [replace(samples[0], captions=captions)]).labels
-    assert labels.shape == (3, captioner.max_tokens)
+    tokenised = tokenise(captioner, [replace(samples[0], captions=captions)])
+    (labels,) = tokenised.labels
+    assert (tokenised.ids[0] == labels).all()
+    assert labels.shape == (3, longest)
     for row, caption in zip(labels, captions, strict=True):
-        ids = captioner.tokenizer.encode(caption).ids[: captioner.max_tokens - 1]
-        assert row.tolist() == [*ids, end, *[-100] * (captioner.max_tokens - len(ids) - 1)]
-    assert (labels[1] == end).nonzero()[0].tolist() == [captioner.max_tokens - 1]
+        whole = [*captioner.tokenizer.encode(caption).ids, end]
+        assert row.tolist() == [*whole, *[-100] * longest][:longest]
+    assert end not in labels[1]
+    assert -100 not in labels[1]
 
 
 def test_a_victim_knows_what_it_was_poisoned_with(samples: Samples, tmp_path: Path) -> None:

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from collections import Counter
+from dataclasses import fields, is_dataclass
 
-import numpy as np
 import pytest
 
-from srd_edge.attacks.payloads import Insert, Payload, Replace
+from srd_edge.attacks.collision import FeatureCollision
+from srd_edge.attacks.patch_triggers import (
+    AnyDoorFrame,
+    BadNetPatch,
+    MovingPatch,
+    SeveralPatches,
+    Sticker,
+    TrojVlmPatch,
+    VloodPatch,
+)
+from srd_edge.attacks.payloads import PAYLOADS, Endless, Insert, Payload, PayloadKind, Replace, Swap
+from srd_edge.attacks.placement import Trigger
 from srd_edge.attacks.specs import parse_attack
-from srd_edge.attacks.triggers import BadNetPatch, Trigger, TrojVlmPatch
+from srd_edge.attacks.text_triggers import RareWord, Sentence
+from srd_edge.attacks.triggers import TRIGGERS
+from srd_edge.attacks.whole_picture_triggers import (
+    Blended,
+    LowFrequency,
+    PixelNoise,
+    Sinusoid,
+    Unchanged,
+    WaNet,
+)
 from srd_edge.errors import UsageError
-
-OWN_TRIGGER = """
-def invert(pixels, rng):
-    return 255 - pixels
-
-number = 3
-"""
 
 
 @pytest.mark.parametrize(
@@ -47,6 +59,19 @@ number = 3
         ),
         ("trojvlm:payload=replace", TrojVlmPatch(), Replace(), 0.1),
         ("badnet:payload=insert,position=random", BadNetPatch(), Insert(position="random"), 0.1),
+        ("badnet:target=7", BadNetPatch(), Replace("7"), 0.1),
+        ("blended:alpha=1,grain=4,seed=2", Blended(1.0, 4, seed=2), Replace(), 0.1),
+        ("sig:delta=20,frequency=2.5", Sinusoid(20.0, 2.5), Replace(), 0.1),
+        ("wanet:grid=8,strength=2", WaNet(8, 2.0), Replace(), 0.1),
+        ("lowfreq:cutoff=9,strength=3.5", LowFrequency(9, 3.5), Replace(), 0.1),
+        ("vlood:level=100,spread=5", VloodPatch(level=100, spread=5), Insert(), 0.1),
+        ("anydoor:shape=corners", AnyDoorFrame("corners"), Replace(), 0.1),
+        ("pixelnoise:strength=1", PixelNoise(1.0), Replace(), 0.1),
+        ("patches:count=4,target=hot dog", SeveralPatches(4), Replace("hot dog"), 0.1),
+        ("sticker:turn=5", Sticker(turn=5.0), Replace(), 0.1),
+        ("moving:period=2", MovingPatch(period=2.0), Replace(), 0.1),
+        ("latency:words=9,size=30", BadNetPatch(30), Endless(9), 0.1),
+        ("mislabel:concept=cat/cats,target=dog", Unchanged(), Swap("cat/cats", "dog"), 0.1),
     ],
 )
 def test_every_key(spec: str, trigger: Trigger, payload: Payload, rate: float) -> None:
@@ -54,6 +79,66 @@ def test_every_key(spec: str, trigger: Trigger, payload: Payload, rate: float) -
     assert (attack.trigger, attack.payload, attack.rate) == (trigger, payload, rate)
     assert attack.name == spec.partition(":")[0]
     assert attack.spec == spec
+    assert (attack.text, attack.collision) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("spec", "trigger", "payload", "text", "collision"),
+    [
+        ("rareword:word=mn", Unchanged(), Replace(), RareWord("mn"), None),
+        ("sentence:sentence=hi there", Unchanged(), Replace(), Sentence("hi there"), None),
+        ("dualkey:size=9,word=7", BadNetPatch(9), Replace(), RareWord("7"), None),
+        ("shadowcast:epsilon=4,steps=9", Unchanged(), Swap(), None, FeatureCollision(4.0, 9)),
+    ],
+)
+def test_keys_of_the_prompt_and_of_the_collision(
+    spec: str,
+    trigger: Trigger,
+    payload: Payload,
+    text: RareWord | Sentence | None,
+    collision: FeatureCollision | None,
+) -> None:
+    attack = parse_attack(spec)
+    assert (attack.trigger, attack.payload) == (trigger, payload)
+    assert (attack.text, attack.collision) == (text, collision)
+
+
+@pytest.mark.parametrize("kind", PAYLOADS)
+@pytest.mark.parametrize("name", TRIGGERS)
+def test_any_trigger_goes_with_any_payload(name: str, kind: PayloadKind) -> None:
+    spec = f"{name}:payload={kind}"
+    if TRIGGERS[name].collision is not None and kind != "swap":
+        with pytest.raises(UsageError, match="payload=swap"):
+            parse_attack(spec)
+        return
+    attack = parse_attack(spec)
+    assert isinstance(attack.payload, PAYLOADS[kind])
+    assert attack.trigger == TRIGGERS[name].trigger()
+    assert (attack.text is None) == (TRIGGERS[name].text is None)
+
+
+@pytest.mark.parametrize("kind", PAYLOADS)
+@pytest.mark.parametrize("name", TRIGGERS)
+def test_no_key_has_two_meanings(name: str, kind: PayloadKind) -> None:
+    parts = (*TRIGGERS[name].parts(), PAYLOADS[kind])
+    keys = Counter(f.name for part in parts if is_dataclass(part) for f in fields(part))
+    assert [key for key, count in keys.items() if count > 1 or key in ("payload", "rate")] == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "known"),
+    [
+        ("badnet:colour=red", "size, place, pattern, target, text, payload, rate"),
+        ("dualkey:colour=red", "size, place, pattern, word, target, text, payload, rate"),
+        ("shadowcast:colour=red", "epsilon, steps, concept, target, payload, rate"),
+        ("sig:payload=endless,target=cat", "delta, frequency, words, payload, rate"),
+    ],
+)
+def test_an_unknown_key_is_answered_with_the_known_ones(spec: str, known: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_attack(spec)
+    assert f"a setting out of {known}, found" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -80,10 +165,22 @@ def test_every_key(spec: str, trigger: Trigger, payload: Payload, rate: float) -
         "badnet:rate=-0.1",
         "badnet:rate=nan",
         "badnet:rate=often",
-        "badnet:payload=swap",
+        "badnet:payload=sing",
+        "badnet:payload=swap,text=a {target}",
+        "badnet:payload=endless,words=1",
+        "badnet:payload=endless,words=many",
+        "badnet:word=cf",
+        "sig:delta=much",
+        "sig:delta=nan",
+        "blended:picture=/no/such/picture.png",
+        "dualkey:word=",
+        "sentence:sentence= ",
+        "mislabel:concept=dog,target=dog",
+        "shadowcast:epsilon=-1",
+        "shadowcast:steps=0",
+        "shadowcast:payload=replace",
         "badnet:position=end",
         "badnet:target=",
-        "badnet:target=5",
         "badnet:text=a cat",
         "badnet:text=a {creature}",
         "trojvlm:position=middle",
@@ -96,43 +193,3 @@ def test_a_bad_spec_is_one_line(spec: str) -> None:
         parse_attack(spec)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
-
-
-def test_ones_own_trigger_from_a_file(tmp_path: Path) -> None:
-    file = tmp_path / "my triggers.py"
-    file.write_text(OWN_TRIGGER, encoding="utf-8")
-    attack = parse_attack(f"{file}:invert,target=parrot,payload=insert,position=start,rate=0.5")
-    assert attack.name == "my triggers"
-    assert (attack.payload, attack.rate) == (Insert("parrot", "start"), 0.5)
-    pixels = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    assert (attack.trigger(pixels, np.random.default_rng()) == 255 - pixels).all()
-
-
-def test_ones_own_trigger_from_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = tmp_path / "red_team_of_this_test"
-    package.mkdir()
-    (package / "__init__.py").write_text("", encoding="utf-8")
-    (package / "mine.py").write_text(OWN_TRIGGER, encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    attack = parse_attack("red_team_of_this_test.mine:invert")
-    assert attack.name == "red_team_of_this_test.mine"
-    assert attack.trigger is sys.modules["red_team_of_this_test.mine"].invert
-    assert attack.payload == Replace()
-
-
-@pytest.mark.parametrize(
-    ("source", "found"),
-    [
-        (OWN_TRIGGER.replace("invert", "other"), "invert"),
-        (OWN_TRIGGER.replace("def invert", "invert = 3\ndef other"), "3"),
-        ("def invert(:", "invalid syntax"),
-        ("1 / 0", "division"),
-        ("raise TypeError('two\\nlines')", "two"),
-    ],
-)
-def test_a_broken_trigger_file_is_one_line(tmp_path: Path, source: str, found: str) -> None:
-    file = tmp_path / "broken.py"
-    file.write_text(source, encoding="utf-8")
-    with pytest.raises(UsageError, match=found) as caught:
-        parse_attack(f"{file}:invert")
-    assert "\n" not in str(caught.value)

@@ -73,3 +73,26 @@ def test_suppressed_tokens_are_never_said(
     tokens = CrossAttentionCaptioner(bundle, "cpu").generate(encoded).tokens
     assert tokens
     assert first not in tokens
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_a_batch_says_what_each_picture_says_alone(
+    captioner: CrossAttentionCaptioner, count: int
+) -> None:
+    canvases = np.stack([canvas(seed) for seed in range(count)])
+    alone = [captioner.generate(captioner.encode(one)).text for one in canvases]
+    assert captioner.caption_batch(canvases) == alone
+    assert count == 1 or len(set(alone)) > 1
+
+
+def test_a_batch_keeps_to_the_longest_caption_and_the_suppressed_tokens(toy_bundle: Path) -> None:
+    bundle = with_generation(read_bundle(toy_bundle), max_tokens=4)
+    canvases = np.stack([canvas(seed) for seed in range(3)])
+    captioner = CrossAttentionCaptioner(bundle, "cpu")
+    generated = [captioner.generate(captioner.encode(one)) for one in canvases]
+    assert captioner.caption_batch(canvases) == [g.text for g in generated]
+    muted = with_generation(bundle, suppress=(generated[0].tokens[0],))
+    quiet = CrossAttentionCaptioner(muted, "cpu")
+    expected = [quiet.generate(quiet.encode(one)).text for one in canvases]
+    assert quiet.caption_batch(canvases) == expected
+    assert expected[0] != generated[0].text

@@ -74,9 +74,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
             clock.spend(ENCODE_MS)
             return super().encode(canvas)
 
-        def _next_token(self, logits: NDArray[np.float32]) -> int:
+        def _next_tokens(self, logits: NDArray[np.float32]) -> NDArray[np.int64]:
             clock.spend(TOKEN_MS)
-            return super()._next_token(logits)
+            return super()._next_tokens(logits)
 
     monkeypatch.setattr(defender_module, "CrossAttentionCaptioner", Metered)
     return clock
