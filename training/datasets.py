@@ -31,7 +31,8 @@ def open_dataset(spec: str, split: Split, limit: int | None = None) -> tuple[Sam
         limit: take the first so many pictures.
 
     Raises:
-        DatasetError: when the directory is not such a data set, or the split is empty.
+        DatasetError: when the directory is not such a data set, the split is empty, or a picture
+            or a caption of it is missing.
     """
     if split not in get_args(Split):
         raise UsageError(
@@ -76,6 +77,13 @@ def _captions_csv(directory: Path, split: Split) -> Sequence[Sample]:
             do="check the column",
         )
     images = directory / "images" if (directory / "images").is_dir() else directory
+    missing = [name for name in captions if not (images / name).is_file()]
+    if missing:
+        raise DatasetError(
+            expected=f"every picture of the split {split} in {images}",
+            found=f"{len(missing)} of {len(captions)} missing, such as {missing[0]}",
+            do=f"add them, or remove their lines from {table.name}",
+        )
     return [
         Sample(name, tuple(texts), partial(read_picture, images / name))
         for name, texts in captions.items()
@@ -100,6 +108,14 @@ def _read_captions(table: Path, split: Split) -> dict[str, list[str]]:
                     found=f"line {reader.line_num} ends early",
                     do="complete the line, and quote captions that hold a comma",
                 )
-            if row["split"] == split:
-                captions.setdefault(row["image"], []).append(normalise_caption(row["caption"]))
+            if row["split"] != split:
+                continue
+            caption = normalise_caption(row["caption"])
+            if not caption:
+                raise DatasetError(
+                    expected=f"a caption on every line of {table}",
+                    found=f"an empty one on line {reader.line_num}, for {row['image']}",
+                    do="write one, or remove the line",
+                )
+            captions.setdefault(row["image"], []).append(caption)
     return captions

@@ -5,12 +5,11 @@ The pool of pictures is unlabelled: a share of it happens to carry triggers, and
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 
@@ -26,12 +25,7 @@ from srd_edge.training.datasets import open_dataset
 from srd_edge.training.dqn import DqnConfig, train_policy
 from srd_edge.training.environment import DefenceVectorEnv, Pool
 from srd_edge.training.fidelity import SemanticFidelity
-from srd_edge.training.language import (
-    fit_language_model,
-    fit_sentence_encoder,
-    load_language_model,
-    load_sentence_encoder,
-)
+from srd_edge.training.language_store import open_language_models
 from srd_edge.training.qnetwork import QNetwork, QNetworkConfig
 from srd_edge.training.references import (
     ReferenceKind,
@@ -42,7 +36,6 @@ from srd_edge.training.references import (
 from srd_edge.training.suspect import Suspect, grid_of
 
 CONFIG_FILE: Final = "training.json"
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,38 +136,15 @@ def new_network(suspect: Suspect, actions: str, seed: int) -> QNetwork:
 
 
 def open_fidelity(config: TrainConfig, samples: Sequence[Sample]) -> SemanticFidelity:
-    """The score's two language models: loaded by name, or small ones fitted once and kept."""
-    groups = [sample.captions for sample in samples]
-    flat = [caption for group in groups for caption in group]
-    seed = config.dqn.seed
-    learned_from = hashlib.sha256(json.dumps([flat, seed]).encode()).hexdigest()[:12]
-    folder = config.output / f"language-{learned_from}"
-    if config.sentence_encoder is not None:
-        encoder = load_sentence_encoder(config.sentence_encoder)
-    else:
-        encoder = _kept(
-            folder / "sentences",
-            load_sentence_encoder,
-            lambda to: fit_sentence_encoder(groups, to, seed=seed),
-        )
-    if config.language_model is not None:
-        model = load_language_model(config.language_model)
-    else:
-        place = folder / "causal"
-        model = _kept(
-            place, load_language_model, lambda to: fit_language_model(flat, to, seed=seed)
-        )
+    """The reward's score, with models loaded by name, or small ones fitted once and kept."""
+    encoder, model = open_language_models(
+        [sample.captions for sample in samples],
+        config.output,
+        sentence_encoder=config.sentence_encoder,
+        language_model=config.language_model,
+        seed=config.dqn.seed,
+    )
     return SemanticFidelity(encoder, model, config.fidelity_weight)
-
-
-def _kept(place: Path, load: Callable[[Path], _T], fit: Callable[[Path], _T]) -> _T:
-    """Load what was fitted before, or fit it and keep it, whole or not at all."""
-    if place.is_dir():
-        return load(place)
-    partial = place.with_suffix(".partial")
-    fitted = fit(partial)
-    partial.rename(place)
-    return fitted
 
 
 def make_pool(

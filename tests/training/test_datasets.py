@@ -55,6 +55,7 @@ def test_a_folder_with_captions(tmp_path: Path, images: str) -> None:
         (TABLE.replace("train", "test"), "none"),
         ("image,split,caption_id,caption\na.png,train,0\n", "line 2"),
         (TABLE.encode().replace(b"quite", b"\xff\xfe"), "UTF-8"),
+        ("image,caption_id,caption,split\nred one.png,0, . ,train\n", "line 2, for red one.png"),
     ],
 )
 def test_a_table_that_cannot_be_used(tmp_path: Path, table: str | bytes, found: str) -> None:
@@ -83,15 +84,19 @@ def test_no_such_split() -> None:
         open_dataset("scenes", split)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"not a picture"])
-def test_a_missing_or_broken_picture_is_named_when_it_is_read(
-    tmp_path: Path, content: bytes | None
-) -> None:
+def test_missing_pictures_are_found_when_the_data_set_is_opened(tmp_path: Path) -> None:
     directory = write(tmp_path)
-    path = directory / "images" / "green.png"
-    path.unlink()
-    if content is not None:
-        path.write_bytes(content)
+    (directory / "images" / "green.png").unlink()
+    with pytest.raises(DatasetError, match=r"1 of 2 missing, such as green\.png") as caught:
+        open_dataset(str(directory), "train")
+    assert "\n" not in str(caught.value)
+    assert len(open_dataset(str(directory), "dev")) == 1, "of another split"
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture"])
+def test_a_broken_picture_is_named_when_it_is_read(tmp_path: Path, content: bytes) -> None:
+    directory = write(tmp_path)
+    (directory / "images" / "green.png").write_bytes(content)
     broken = open_dataset(str(directory), "train")[1]
     with pytest.raises(SourceError, match=r"green\.png"):
         broken.load()

@@ -6,8 +6,9 @@ from functools import cache
 
 import numpy as np
 
+from srd_edge.attacks.patch_triggers import BadNetPatch, TrojVlmPatch
+from srd_edge.attacks.placement import patch_box
 from srd_edge.attacks.specs import parse_attack
-from srd_edge.attacks.triggers import BadNetPatch, TrojVlmPatch, patch_box
 from srd_edge.kernels.frames import Box
 from srd_edge.training.demo_clip import FPS, HEIGHT_PX, SHOTS, WIDTH_PX, ClipFrame, draw_clip
 
