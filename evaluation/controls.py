@@ -1,16 +1,33 @@
-"""Policies that a trained one must beat: chance, and the same network before training."""
+"""The bundle's own defence as a contestant, and the policies that a trained one must beat.
+
+What answers here is the runtime's `Defender`, frame by frame: what is measured is what ships. The
+controls put another policy in the Q-network's place: chance, and the same network before training.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from srd_edge.evaluation.contestants import Answer, Case
+from srd_edge.runtime.defender import Defender
 from srd_edge.runtime.manifest import Manifest
+from srd_edge.runtime.policy import Policy
 from srd_edge.runtime.records import Observation
 from srd_edge.training.qnetwork import QNetwork, QNetworkConfig
+
+
+class SeededPolicy(Policy, Protocol):
+    """A policy that is drawn at random."""
+
+    def begin(self, seed: int, number: int) -> None:
+        """Get ready for picture ``number``: what follows depends on nothing but the two."""
+        ...
 
 
 @dataclass(slots=True)
@@ -23,6 +40,10 @@ class RandomPolicy:
 
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(self.seed)
+
+    def begin(self, seed: int, number: int) -> None:
+        self.seed = seed
+        self._rng = np.random.default_rng([seed, number])
 
     def q_values(self, _: Observation) -> NDArray[np.float32]:
         return self._rng.random(self.actions, dtype=np.float32)
@@ -49,3 +70,60 @@ def untrained_policy(manifest: Manifest, seed: int = 0) -> TorchPolicy:
     spec = manifest.observation
     config = QNetworkConfig(spec.rows, spec.columns, spec.channels)
     return TorchPolicy(QNetwork(config, manifest.actions).eval())
+
+
+@dataclass(slots=True)
+class UntrainedPolicy:
+    """The untrained network of whichever seed is asked for."""
+
+    manifest: Manifest
+    _seed: int = 0
+    _policy: TorchPolicy = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._policy = untrained_policy(self.manifest, self._seed)
+
+    def begin(self, seed: int, number: int) -> None:  # noqa: ARG002 - protocol
+        if seed != self._seed:
+            self._seed, self._policy = seed, untrained_policy(self.manifest, seed)
+
+    def q_values(self, observation: Observation) -> NDArray[np.float32]:
+        return self._policy.q_values(observation)
+
+
+@dataclass(frozen=True, slots=True)
+class DefenderContestant:
+    """The runtime's defender.
+
+    Args:
+        defender: without a time budget.
+        policy: the one that the defender was made with, if it is drawn at random.
+    """
+
+    defender: Defender
+    policy: SeededPolicy | None = None
+
+    @property
+    def seeded(self) -> bool:
+        return self.policy is not None
+
+    def answer(self, cases: Sequence[Case], seed: int) -> list[Answer]:
+        return [self._answer(case, seed) for case in cases]
+
+    def _answer(self, case: Case, seed: int) -> Answer:
+        if self.policy is not None:
+            self.policy.begin(seed, case.frame.index)
+        result = self.defender.caption(case.frame)
+        caption, actions = result.caption or "", result.actions
+        spec = self.defender.bundle.manifest.policy
+        if spec is None or result.suspicion is None:  # nobody has looked
+            return Answer(caption)
+        return Answer(
+            caption=caption,
+            alarm=bool(actions),
+            suspicion=result.suspicion,
+            boxes=tuple(action.box for action in actions),
+            captioner_passes=1 + len(actions),
+            # After the last step that is allowed the policy is not asked again.
+            policy_passes=min(len(actions) + 1, spec.max_steps),
+        )

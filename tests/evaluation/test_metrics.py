@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
+import statistics
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from srd_edge.errors import ShapeError, UsageError
 from srd_edge.evaluation.metrics import (
     auroc,
-    cider_d,
+    mask_iou,
+    pooled_asr,
+    spread,
     trimmed_mean,
     true_positive_rate,
     wilson_interval,
 )
-
-REFERENCES = [
-    ["a dog runs on grass", "the brown dog is running", "a dog"],
-    ["two cats sleep on a red sofa", "cats sleeping on a sofa on a rug"],
-    ["a man rides a horse", "the man is on a horse on the beach", "a rider on a brown horse"],
-    ["a red boat on the sea"],
-]
-CAPTIONS = [
-    "a dog runs runs runs on grass",
-    "two cats sleep",
-    "a man rides a brown horse on the beach today",
-    "a photo of a banana on a table",
-]
 
 
 @pytest.mark.parametrize(
@@ -46,6 +37,99 @@ CAPTIONS = [
 )
 def test_wilson(successes: int, trials: int, low: float, high: float) -> None:
     assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=5e-5)
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(1, 7), (2.5, 10), (99.9, 100), (3, 3)])
+def test_wilson_holds_the_shares_that_the_count_does_not_contradict(
+    successes: float, trials: int
+) -> None:
+    """Its ends are where the count is 1.96 standard deviations from what would be expected."""
+    for end in wilson_interval(successes, trials):
+        apart = abs(successes - trials * end)
+        assert apart == pytest.approx(1.959964 * math.sqrt(trials * end * (1 - end)), abs=1e-5)
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(3, 2), (-1, 2), (1, 0), (math.nan, 3)])
+def test_wilson_refuses_an_impossible_count(successes: float, trials: int) -> None:
+    with pytest.raises(UsageError, match=f"expected 0 to {trials} successes"):
+        wilson_interval(successes, trials)
+
+
+def test_seeds_are_no_further_trials() -> None:
+    row = [True, False, False, True, False]
+    for seeds in (1, 3, 10):
+        rate, interval = pooled_asr([row] * seeds)
+        assert rate == 0.4
+        assert interval == pytest.approx(wilson_interval(2, 5), abs=1e-12)
+    rate, interval = pooled_asr([row, [True] * 5])
+    assert rate == pytest.approx(7 / 10)
+    assert interval == pytest.approx(wilson_interval(3.5, 5), abs=1e-12)
+
+
+def test_the_interval_over_seeds_holds_the_truth_as_often_as_it_says() -> None:
+    """Pictures that are hit with chances of their own, seen in three seeds each."""
+    rng = np.random.default_rng(5)
+    held = 0
+    for _ in range(2000):
+        chances = rng.beta(0.5, 1.0, 40)  # of new pictures, whose mean is 1/3
+        low, high = pooled_asr((rng.random((3, 40)) < chances).tolist())[1]
+        held += low <= 1 / 3 <= high
+    assert 0.95 <= held / 2000 < 1
+
+
+@pytest.mark.parametrize("hits", [[], [[]], [[True], [True, False]], [[], [True]]])
+def test_seeds_of_other_pictures_are_refused(hits: list[list[bool]]) -> None:
+    with pytest.raises(ShapeError, match="the same pictures, one or more, for every seed"):
+        pooled_asr(hits)
+
+
+@pytest.mark.parametrize(
+    "values", [[2.0, 4.0], [0.1, 0.1, 0.1], [1.0, 2.0, 3.0, 4.5, -7.0], [1e6, 1e6 + 1]]
+)
+def test_spread_is_the_samples(values: list[float]) -> None:
+    mean, deviation = spread(values)
+    assert mean == pytest.approx(statistics.mean(values))
+    assert deviation == pytest.approx(statistics.stdev(values), abs=1e-12)
+
+
+def test_one_seed_has_no_spread() -> None:
+    assert spread([0.25]) == (0.25, None)
+    with pytest.raises(UsageError, match="a value for each seed"):
+        spread([])
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 1.0])
+def test_mask_iou_counts_pixels(seed: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = rng.random((7, 11)) < share, rng.random((7, 11)) < 0.4
+    pixels = list(product(range(7), range(11)))
+    in_a, in_b = ({p for p in pixels if mask[p]} for mask in (a, b))
+    assert mask_iou(a, b) == mask_iou(b, a) == len(in_a & in_b) / len(in_a | in_b)
+
+
+def test_mask_iou_of_the_same_of_others_and_of_nothing() -> None:
+    nothing = np.zeros((4, 6), bool)
+    left, right = nothing.copy(), nothing.copy()
+    left[:, :3], right[:, 3:] = True, True
+    assert mask_iou(left, left) == 1
+    assert mask_iou(left, right) == mask_iou(left, nothing) == 0
+    assert mask_iou(nothing, nothing) is None
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (np.zeros((4, 6), bool), np.zeros((6, 4), bool)),
+        (np.zeros((1, 6), bool), np.zeros((4, 6), bool)),
+        (np.zeros((4, 6), np.uint8), np.zeros((4, 6), bool)),
+        (np.zeros((4, 6), bool), np.zeros((4, 6), np.float32)),
+        (np.zeros(6, bool), np.zeros(6, bool)),
+    ],
+)
+def test_mask_iou_refuses_what_cannot_be_compared(a: NDArray[Any], b: NDArray[Any]) -> None:
+    with pytest.raises(ShapeError, match=r"two \(H, W\) bool masks of one size"):
+        mask_iou(a, b)
 
 
 def scores(count: int, seed: int) -> list[float]:
@@ -86,66 +170,6 @@ def test_true_positive_rate_is_the_best_that_the_false_positives_allow(
 def test_true_positive_rate_of_a_thousand() -> None:
     negatives = [i / 1000 for i in range(1000)]
     assert true_positive_rate(negatives, [0.9895, 0.985, 2.0, 0.0], 0.01) == 0.5
-
-
-def slow_cider_d(captions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Equations 2 to 5 of arXiv 1411.5726 and the D variant of its section 7, word by word.
-
-    Length is counted in bigrams, as in the authors' code; between captions of two words and more
-    that makes no difference to a difference of lengths.
-    """
-    pictures = len(references)
-
-    def grams(text: str, n: int) -> list[tuple[str, ...]]:
-        words = text.split()
-        return [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
-
-    def weights(text: str, n: int) -> dict[tuple[str, ...], float]:
-        table = {}
-        for gram, count in Counter(grams(text, n)).items():
-            holding = sum(any(gram in grams(r, n) for r in group) for group in references)
-            table[gram] = count * math.log(pictures / max(holding, 1))
-        return table
-
-    def norm(table: dict[tuple[str, ...], float]) -> float:
-        return math.sqrt(sum(w * w for w in table.values()))
-
-    total = 0.0
-    for caption, group in zip(captions, references, strict=True):
-        for n in (1, 2, 3, 4):
-            hypothesis = weights(caption, n)
-            for reference in group:
-                truth = weights(reference, n)
-                dot = sum(
-                    min(w, truth.get(g, 0.0)) * truth.get(g, 0.0) for g, w in hypothesis.items()
-                )
-                length = norm(hypothesis) * norm(truth)
-                apart = len(grams(caption, 2)) - len(grams(reference, 2))
-                penalty = math.exp(-(apart**2) / (2 * 6.0**2))
-                total += penalty * (dot / length if length else 0.0) / 4 / len(group)
-    return 10 * total / pictures
-
-
-@pytest.mark.parametrize(
-    "captions",
-    [
-        CAPTIONS,
-        [group[0] for group in REFERENCES],
-        ["", "a", "cats", "sofa sofa sofa"],
-        [" ".join(["a dog"] * 20)] * 4,
-    ],
-)
-def test_cider_d_is_the_papers(captions: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    score = cider_d(captions, REFERENCES)
-    assert score == pytest.approx(slow_cider_d(captions, REFERENCES), abs=1e-9)
-    assert capsys.readouterr().out == "", "standard output is for the document"
-
-
-def test_cider_d_prefers_the_truth() -> None:
-    truth = cider_d([group[0] for group in REFERENCES], REFERENCES)
-    assert truth > cider_d(CAPTIONS, REFERENCES) > cider_d(["a"] * 4, REFERENCES) >= 0
-    swapped = [REFERENCES[(i + 1) % 4][0] for i in range(4)]
-    assert cider_d(swapped, REFERENCES) < truth / 10
 
 
 @pytest.mark.parametrize(
