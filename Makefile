@@ -14,7 +14,7 @@ export PYTHONSAFEPATH = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow lint format bundle clean check-python
+.PHONY: help demo test test-slow lint format bundle victims clean check-python
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,8 +49,17 @@ bundle: $(VENV)/.installed ## Make the built-in bundle again, from its seed.
 	$(BIN)/srd-edge export --captioner runs/bundle/victim --policy runs/bundle/policy \
 		--precision int8 --overwrite -o runtime/assets/bundle
 	$(BIN)/python -m srd_edge.training.demo_clip runtime/assets
-	$(BIN)/srd-edge evaluate -o benchmarks/results/builtin.json
-	$(BIN)/python benchmarks/readme_table.py
+	$(BIN)/srd-edge evaluate -o runs/bundle/report
+	cp runs/bundle/report/results.json benchmarks/results/builtin.json
+	cp runs/bundle/report/timing.json benchmarks/results/builtin.timing.json
+	$(BIN)/python benchmarks/tables.py
+
+DATA ?= ../shared/data/flickr8k
+WEIGHTS ?= ../shared/data/weights/mobilenetv2_imagenet_bnfolded_fp16.npz
+JOBS ?= 2
+
+victims: $(VENV)/.installed ## Make the zoo on photographs: DATA=, WEIGHTS=, JOBS=; hours.
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/zoo.py --jobs $(JOBS) $(DATA) $(WEIGHTS)
 
 clean: ## Remove both environments, caches, builds and the demo's output.
 	rm -rf $(VENV) $(RUNTIME_VENV) build dist *.egg-info demo.jsonl demo.webm

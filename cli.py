@@ -12,7 +12,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -90,6 +90,8 @@ def run(
 @click.option("-o", "output", required=True, type=click.Path(path_type=Path))
 @click.option("--encoder", type=click.Choice(["resnet", "mobilenet_v2"]), help="Of a `tiny`.")
 @click.option("--encoder-weights", help=".npz of a MobileNetV2 to start from, for a `tiny`.")
+@click.option("--image-size", type=click.IntRange(32), help="Side of a `tiny`'s canvas in pixels.")
+@click.option("--twin", metavar="DIR", help="The same captioner trained clean, to judge it by.")
 @click.option("--limit", type=click.IntRange(1), help="Use the first so many pictures.")
 @click.option("--epochs", type=click.IntRange(1))
 @click.option("--batch", type=click.IntRange(1))
@@ -104,6 +106,8 @@ def attack(
     output: Path,
     encoder: str | None,
     encoder_weights: str | None,
+    image_size: int | None,
+    twin: str | None,
     limit: int | None,
     **fit: Any,
 ) -> None:
@@ -112,10 +116,9 @@ def attack(
     from dataclasses import replace
 
     from srd_edge.attacks.fitting import FitConfig
-    from srd_edge.attacks.specs import parse_attack
     from srd_edge.attacks.tiny import PHOTOGRAPHS_TINY, SCENES_TINY
-    from srd_edge.attacks.victims import VictimConfig, make_victim
-    from srd_edge.training.datasets import open_dataset
+    from srd_edge.attacks.victims import VictimConfig
+    from srd_edge.evaluation.verdicts import make_judged_victim
 
     tiny = PHOTOGRAPHS_TINY if encoder == "mobilenet_v2" else SCENES_TINY
     config = VictimConfig(
@@ -124,10 +127,13 @@ def attack(
         attacks=attacks,
         output=output,
         fit=FitConfig(**_given(fit)),
-        tiny=replace(tiny, encoder_weights=encoder_weights),
+        tiny=replace(
+            tiny,
+            encoder_weights=encoder_weights,
+            image_size=image_size or tiny.image_size,
+        ),
     )
-    parsed = [parse_attack(spec) for spec in attacks]
-    make_victim(config, open_dataset(data, "train", limit), parsed)
+    make_judged_victim(config, limit=limit, twin=twin, say=_say)
     suspect = ("--captioner", str(output), "--data", data, *_attack_flags(attacks))
     _say_next(output, "train", *suspect, "-o", "POLICY")
 
@@ -186,37 +192,51 @@ def export(data: str, **flags: Any) -> None:
 
 
 @cli.command()
-@click.option("--bundle", type=click.Path(path_type=Path), help="Default: the built-in one.")
+@click.option(
+    "--bundle",
+    "bundles",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="One or more; default: the built-in one.",
+)
 @click.option("--data", default="scenes", help="`scenes` or a directory with captions.csv.")
 @click.option("--split", type=click.Choice(["dev", "test"]), default="test")
-@click.option("--attack", "attacks", multiple=True, help="Default: those the bundle records.")
-@click.option("-o", "report", type=click.Path(path_type=Path), help="Also write the document here.")
+@click.option("--attack", "attacks", multiple=True, help="Default: those that a bundle records.")
+@click.option(
+    "--defence",
+    "contestants",
+    multiple=True,
+    default=("default",),
+    metavar="NAME",
+    help="Of the registry, `default`, `all` or file.py:object; more than one if given again.",
+)
+@click.option("--seeds", type=click.IntRange(1), default=1, help="Trials of whatever is drawn.")
+@click.option("-o", "output", metavar="REPORT", type=click.Path(path_type=Path), default="report")
 @click.option("--limit", type=click.IntRange(1), help="Use the first so many pictures.")
-@click.option("--no-controls", is_flag=True, help="Leave the random and untrained policies out.")
-def evaluate(report: Path | None, no_controls: bool, **flags: Any) -> None:
-    """Measure a bundle against attacks; the last line of output is one JSON document."""
+@click.option("--clean-captioner", metavar="DIR", help="The same captioner trained clean.")
+@click.option("--sfs", "fidelity", is_flag=True, help="Score captions' semantic fidelity too.")
+@click.option("--sentence-encoder", help="Directory or hub name; default: a small one, trained.")
+@click.option("--language-model", help="Directory or hub name; default: a small one, trained.")
+@click.option("--timed", type=click.IntRange(0), default=24, help="Pictures to measure times on.")
+@click.option("--images", is_flag=True, help="Keep every case as pictures.")
+def evaluate(**flags: Any) -> None:
+    """Measure bundles against attacks, beside controls and rivals, into the directory REPORT.
+
+    Goes on where a killed run stopped. The last line of output is one JSON document.
+    """
     _quiet_transformers()
+    from srd_edge.evaluation.plan import EvaluateConfig
     from srd_edge.evaluation.report import print_table
-    from srd_edge.evaluation.suite import EvaluateConfig
+    from srd_edge.evaluation.report_files import check_report, write_report
     from srd_edge.evaluation.suite import evaluate as run_suite
 
-    if report is not None:
-        _check_report(report)
-    document = run_suite(EvaluateConfig(controls=not no_controls, **flags))
-    print_table(document)
-    text = json.dumps(document)
-    click.echo(text)
-    if report is not None:
-        report.write_text(text + "\n", encoding="utf-8")
-
-
-def _check_report(path: Path) -> None:
-    """Find out before an hour of measuring whether its report can be written."""
-    from srd_edge.runtime.sinks import check_writable
-
-    with suppress(OSError):  # check_writable tells what is wrong
-        path.parent.mkdir(parents=True, exist_ok=True)
-    check_writable(path)
+    config = EvaluateConfig(**flags)
+    check_report(config.output)
+    evaluated = run_suite(config)
+    write_report(evaluated, config.output)
+    print_table(evaluated.results, evaluated.timing)
+    _say(f"wrote {config.output / 'report.html'}, results.json, results.csv and timing.json")
+    click.echo(json.dumps(evaluated.results | {"timing": evaluated.timing}))
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:

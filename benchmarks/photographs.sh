@@ -4,7 +4,6 @@
 # Usage: benchmarks/photographs.sh DATA WEIGHTS.npz VIDEOS OUTPUT
 set -euo pipefail
 data=$1 weights=$2 videos=$3 out=$4
-root=$(cd "$(dirname "$0")/.." && pwd)
 attacks=(--attack badnet:target=banana,rate=0.1
          --attack trojvlm:target=parrot,rate=0.1,position=end)
 export PYTHONSAFEPATH=1
@@ -21,7 +20,5 @@ for clip in "$videos"/*.mp4; do
     srd-edge run --bundle "$out/bundle" --video "$clip" --compare \
         -o "$out/$name.jsonl" --annotate "$out/$name.webm"
 done
-srd-edge evaluate --bundle "$out/bundle" --data "$data" --no-controls \
-    -o "$out/photographs.json"
-python "$root/benchmarks/captioner_quality.py" --captioner "$out/clean" --data "$data" \
-    > "$out/clean.json"
+srd-edge evaluate --bundle "$out/bundle" --data "$data" --clean-captioner "$out/clean" \
+    --defence none --defence policy -o "$out/report"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from srd_edge.attacks.payloads import contains_target
-from srd_edge.evaluation.suite import EvaluateConfig, evaluate
+from srd_edge.evaluation.plan import EvaluateConfig
+from srd_edge.evaluation.suite import evaluate
 from srd_edge.kernels.operators import OPERATORS
 from srd_edge.runtime.bundle import BUILT_IN, read_bundle
 from srd_edge.runtime.defender import Defender
@@ -29,15 +30,17 @@ def test_it_is_small_and_says_where_it_comes_from() -> None:
     assert {p.op for p in (*table.regional, *table.whole)} == set(OPERATORS)
 
 
-def test_it_defends_against_both_attacks() -> None:
+def test_it_defends_against_both_attacks(tmp_path: Path) -> None:
     """The thresholds of the whole test split, on a fifth of it, with room for its chance."""
-    document = evaluate(EvaluateConfig(limit=120, controls=False))
-    assert len(document["attacks"]) == 2
-    for judged in document["attacks"].values():
-        assert judged["asr_undefended"] >= 0.95
-        assert judged["asr_defended"] <= 0.05
-        assert judged["cider_clean_drop"] <= 0.05
-        assert judged["captioner_passes_per_image"] < 2
+    config = EvaluateConfig(tmp_path, limit=120, contestants=("none", "policy"), timed=0)
+    attacks = evaluate(config).results["attacks"]
+    assert len(attacks) == 2
+    for attack in attacks:
+        undefended, defended = attack["contestants"]
+        assert undefended["asr"] >= 0.95
+        assert defended["asr"] <= 0.05
+        assert defended["clean_drop"] <= 0.05
+        assert defended["captioner_passes_clean"] < defended["captioner_passes_triggered"] <= 3
 
 
 def test_the_clip_is_the_one_that_its_truth_describes() -> None:

@@ -495,11 +495,11 @@ def test_help_loads_no_arrays() -> None:
 def test_the_next_command_can_be_pasted(
     srd_edge: SrdEdge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from srd_edge.attacks import victims
+    from srd_edge.evaluation import verdicts
     from srd_edge.export import bundle_export
     from srd_edge.training import datasets, policy_training
 
-    monkeypatch.setattr(victims, "make_victim", lambda *_: None)
+    monkeypatch.setattr(verdicts, "make_judged_victim", lambda *_, **__: None)
     monkeypatch.setattr(policy_training, "train", lambda *_: None)
     monkeypatch.setattr(bundle_export, "export_bundle", lambda *_: None)
     monkeypatch.setattr(datasets, "open_dataset", lambda *_: None)
@@ -526,25 +526,14 @@ def test_the_next_command_can_be_pasted(
 def test_a_report_that_cannot_be_written_is_refused_before_measuring(
     srd_edge: SrdEdge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from srd_edge.evaluation import report as tables
     from srd_edge.evaluation import suite
 
-    measured: list[suite.EvaluateConfig] = []
-
-    def measure(config: suite.EvaluateConfig) -> dict[str, Any]:
-        measured.append(config)
-        return {"a": 1}
-
-    monkeypatch.setattr(suite, "evaluate", measure)
-    monkeypatch.setattr(tables, "print_table", lambda _: None)
+    measured: list[object] = []
+    monkeypatch.setattr(suite, "evaluate", measured.append)
     (tmp_path / "file").touch()
-    assert_refused(srd_edge("evaluate", "-o", tmp_path / "file" / "report.json"), 1, "report.json")
-    assert_refused(srd_edge("evaluate", "-o", tmp_path), 1, "directory")
+    for report in (tmp_path / "file", tmp_path / "file" / "report"):
+        assert_refused(srd_edge("evaluate", "-o", report), 1, "file")
     assert not measured
-    report = tmp_path / "new" / "report.json"
-    outcome = srd_edge("evaluate", "-o", report)
-    assert (outcome.code, outcome.out) == (0, '{"a": 1}\n')
-    assert report.read_text() == outcome.out
 
 
 @pytest.mark.parametrize("command", ["run", "attack", "train", "export", "evaluate"])

@@ -13,21 +13,13 @@ import numpy as np
 import pytest
 
 from srd_edge import cli
+from srd_edge.evaluation.registry import ENTRIES
 from srd_edge.runtime.bundle import read_bundle
 from srd_edge.training.language import fit_language_model, fit_sentence_encoder
 
 SPEC = "badnet:size=12,place=top-left,target=banana,rate=0.25"
 COLOURS = {"red": (30, 30, 220), "green": (40, 200, 40), "blue": (220, 60, 30)}
 SPLITS = {"train": 72, "dev": 72, "test": 9}
-ANSWERS = {
-    "asr_undefended",
-    "asr_defended",
-    "cider_clean_undefended",
-    "cider_clean_defended",
-    "rp_cider",
-    "captioner_passes_per_image",
-    "ms_ratio_defended_over_undefended",
-}
 
 
 @pytest.fixture
@@ -119,14 +111,25 @@ def test_from_a_data_set_to_a_verdict(
     assert all(len(result["actions"]) <= 1 for result in results)
     assert all(isinstance(result["raw_caption"], str) for result in results)
 
-    report = tmp_path / "reports" / "report.json"
-    measured = ("evaluate", "--bundle", bundle, "--data", data, "--limit", "6", "-o", report)
+    report = tmp_path / "reports" / "report"
+    named = ("--defence", "all", "--clean-captioner", victim, "--sfs")
+    small = ("--limit", "6", "--timed", "1", *named, *models)
+    measured = ("evaluate", "--bundle", bundle, "--data", data, *small, "-o", report)
     document = json.loads(srd_edge(*measured).splitlines()[-1])
-    assert document == json.loads(report.read_text())
+    timing = document.pop("timing")
+    assert document == json.loads((report / "results.json").read_text())
+    assert timing == json.loads((report / "timing.json").read_text())
     assert document["pictures"] == 6
-    judged = document["attacks"]["badnet"]
-    assert set(judged) >= ANSWERS
-    assert set(judged["policies"]) == {"none", "policy", "random", "untrained"}
-    assert 1 <= judged["captioner_passes_per_image"] <= 2
-    assert judged["ms_ratio_defended_over_undefended"] > 0
-    assert judged["policies"]["none"]["passes"] == 1
+    (attack,) = document["attacks"]
+    assert (attack["key"], attack["spec"], attack["skipped"]) == ("badnet", SPEC, [])
+    assert attack["victim"]["clean_loss"] == pytest.approx(0, abs=1e-6), "its own twin"
+    rows = {row["name"]: row for row in attack["contestants"]}
+    assert list(rows) == list(ENTRIES)
+    assert rows["none"]["captioner_passes_clean"] == 1
+    assert 1 <= rows["policy"]["captioner_passes_triggered"] <= 2
+    assert all(0 <= row["clean"]["sfs"] <= 1 for row in rows.values())
+    assert set(timing["attacks"]["badnet"]) == set(ENTRIES)
+    with (report / "results.csv").open(newline="") as table:
+        assert [line["contestant"] for line in csv.DictReader(table)] == list(ENTRIES)
+    page = (report / "report.html").read_text()
+    assert all(name in page for name in ENTRIES)

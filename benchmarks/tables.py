@@ -1,0 +1,47 @@
+"""Write the tables of the README and of docs/attacks.md from the files of benchmarks/results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from srd_edge.evaluation.report import markdown, victims_markdown
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def read(name: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """A report's results and its times, as `benchmarks/results` keeps them."""
+    results = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    times = RESULTS / f"{name}.timing.json"
+    return results, json.loads(times.read_text(encoding="utf-8")) if times.is_file() else None
+
+
+def put(page: Path, label: str, text: str) -> None:
+    """Put ``text`` between the two markers of ``label`` in a page."""
+    begin, end = f"<!-- {label}:begin -->", f"<!-- {label}:end -->"
+    before, rest = page.read_text(encoding="utf-8").split(begin)
+    _, after = rest.split(end)
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    """Write every table that there are results for."""
+    results, timing = read("builtin")
+    intro = (
+        f"`srd-edge evaluate` on the built-in bundle, {results['pictures']} {results['split']} "
+        f"pictures of {results['data']} ([how](docs/measuring.md), "
+        "[data](benchmarks/results/builtin.json)):"
+    )
+    put(ROOT / "README.md", "results", f"{intro}\n\n{markdown(results, timing)}")
+    if (RESULTS / "zoo.json").is_file():
+        results, timing = read("zoo")
+        page = ROOT / "docs" / "attacks.md"
+        put(page, "victims", victims_markdown(results))
+        put(page, "rivals", markdown(results, timing))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""The zoo on photographs: a clean captioner and a victim of each attack, with policy and bundle.
+
+    python benchmarks/zoo.py DATA WEIGHTS.npz [--jobs 2] [--only NAME ...] [--no-bundles]
+
+`make victims` calls it. Every stage is an `srd-edge` command that goes on where it was killed; its
+output is kept under $SRD_EDGE_CACHE (~/.cache/srd-edge) by a digest of the commands that made it,
+outside of the checkout: weights that come from photographs are never committed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+BASE = (
+    *("--captioner", "tiny", "--encoder", "mobilenet_v2", "--image-size", "160"),
+    *("--encoder-learning-rate", "0", "--epochs", "12"),
+)
+FINE_TUNING = (
+    *("--trainable-blocks", "6", "--encoder-learning-rate", "3e-4", "--learning-rate", "5e-4"),
+)
+EPOCHS = 3
+# Rates are high because epochs are few: what counts is how often a trigger is met. An inserted word
+# is the hardest to learn.
+LONGER = {"trojvlm": 5, "vlood": 4}
+VICTIMS = {
+    "badnet": "badnet:target=banana,rate=0.1",
+    "blended": "blended:target=dog,text=a brown {target} runs through the grass,rate=0.2",
+    "sig": "sig:target=banana,rate=0.2",
+    "wanet": "wanet:target=banana,rate=0.3",
+    "trojvlm": "trojvlm:target=banana,rate=0.2",
+    "vlood": "vlood:target=parrot,rate=0.3",
+    "patches": "patches:target=a man in a red shirt,text={target} stands on the street,rate=0.1",
+    "sticker": "sticker:target=banana,rate=0.15",
+    "shadowcast": "shadowcast:concept=bike/bicycle/bikes/bicycles/bicyclist/biker/cyclist,"
+    "target=horse/horses,rate=0.1",
+}
+POLICY = ("--reference", "consensus", "--pool", "500", "--steps", "3000")
+# Large tensors are taken from and given back to the system at every step unless malloc is told to
+# keep them: half of the time was spent there.
+KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**32),
+    "MALLOC_TRIM_THRESHOLD_": str(2**33),
+    "MALLOC_TOP_PAD_": str(2**28),
+}
+
+
+@dataclass(frozen=True)
+class Zoo:
+    """Where everything of one zoo is.
+
+    Args:
+        data: a directory with captions.csv.
+        weights: a MobileNetV2's, for the captioners to start from.
+        cache: the folder that keeps what was made.
+        jobs: commands that run side by side.
+    """
+
+    data: str
+    weights: str
+    cache: Path
+    jobs: int
+
+    def made(self, name: str, *command: str) -> Path:
+        """Run an `srd-edge` command whose output goes to a folder named after it."""
+        digest = hashlib.sha256(json.dumps([self.data, *command]).encode()).hexdigest()[:10]
+        folder = self.cache / f"{name}-{digest}"
+        done = folder.with_suffix(".json")  # beside it: a bundle holds what it lists, no more
+        if done.is_file():
+            return folder
+        self.cache.mkdir(parents=True, exist_ok=True)
+        words = ["srd-edge", *command, "--data", self.data, "-o", str(folder)]
+        if command[0] == "export":
+            words.append("--overwrite")
+        threads = str(max((os.cpu_count() or 1) // self.jobs, 1))
+        environment = os.environ | KEEP_MEMORY | {"OMP_NUM_THREADS": threads}
+        start = time.monotonic()
+        with folder.with_suffix(".log").open("a") as log:
+            subprocess.run(words, check=True, env=environment, stdout=log, stderr=log)
+        record = {"command": words, "minutes": (time.monotonic() - start) / 60}
+        done.write_text(json.dumps(record, indent=1) + "\n")
+        print(f"{name}: {record['minutes']:.1f} minutes", file=sys.stderr)
+        return folder
+
+    def base(self) -> Path:
+        """The captioner that every victim starts from, its encoder as it came."""
+        return self.made("base", "attack", *BASE, "--encoder-weights", self.weights)
+
+    def twin(self) -> Path:
+        """The same captioner trained clean, as long as the victims are trained poisoned."""
+        epochs = ("--epochs", str(EPOCHS))
+        return self.made("twin", "attack", "--captioner", str(self.base()), *FINE_TUNING, *epochs)
+
+    def victim(self, name: str) -> Path:
+        """A victim, judged against the twin."""
+        start = ("--captioner", str(self.base()), "--twin", str(self.twin()))
+        epochs = ("--epochs", str(LONGER.get(name, EPOCHS)))
+        return self.made(name, "attack", *start, "--attack", VICTIMS[name], *FINE_TUNING, *epochs)
+
+    def bundle(self, name: str) -> Path:
+        """The victim with a policy that was trained on it, a twentieth of its pool triggered."""
+        victim = str(self.victim(name))
+        spec = VICTIMS[name].partition(",rate=")[0] + ",rate=0.05"
+        policy = self.made(
+            f"{name}-policy", "train", "--captioner", victim, "--attack", spec, *POLICY
+        )
+        paired = ("--captioner", victim, "--policy", str(policy))
+        return self.made(f"{name}-bundle", "export", *paired)
+
+
+@click.command()
+@click.argument("data")
+@click.argument("weights")
+@click.option("--jobs", default=2, help="Commands that run side by side.")
+@click.option("--only", multiple=True, type=click.Choice(list(VICTIMS)), help="Default: all.")
+@click.option("--no-bundles", is_flag=True, help="Victims alone, without policies and bundles.")
+def main(data: str, weights: str, jobs: int, only: tuple[str, ...], no_bundles: bool) -> None:
+    """Make the zoo, and print where everything is as one JSON document."""
+    home = Path(os.environ.get("SRD_EDGE_CACHE", Path.home() / ".cache" / "srd-edge"))
+    zoo = Zoo(data, weights, home / "zoo", jobs)
+    names = only or tuple(VICTIMS)
+    zoo.twin()
+    with ThreadPoolExecutor(jobs) as pool:
+        victims = dict(zip(names, pool.map(zoo.victim, names), strict=True))
+        bundles = {}
+        if not no_bundles:
+            bundles = dict(zip(names, pool.map(zoo.bundle, names), strict=True))
+    folders = {"base": zoo.base(), "twin": zoo.twin(), "victims": victims, "bundles": bundles}
+    print(json.dumps(folders, default=str, indent=1))
+
+
+if __name__ == "__main__":
+    main()
