@@ -155,10 +155,10 @@ def missing(entry: Entry, setting: Setting) -> str | None:
     """Why ``entry`` cannot be made for ``setting``, in one line; None where it can."""
     if "policy" in entry.needs and setting.bundle.manifest.policy is None:
         return "the bundle has no policy"
-    if "language" in entry.needs and (setting.language is None or setting.sentences is None):
-        return "needs language models"
     if "reference" in entry.needs and setting.reference is None:
         return "needs --clean-captioner"
+    if "language" in entry.needs and (setting.language is None or setting.sentences is None):
+        return "needs language models"
     return None
 
 

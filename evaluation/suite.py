@@ -139,7 +139,9 @@ class _Common:
         samples: Sequence[Sample],
         scorer: CaptionScorer,
     ) -> _Common:
-        needs = {need for entry in entries.values() for need in entry.needs}
+        referenced = config.clean_captioner is not None
+        taking_part = [e for e in entries.values() if referenced or "reference" not in e.needs]
+        needs = {need for entry in taking_part for need in entry.needs}
         language, fidelity = None, None
         if config.fidelity or "language" in needs:
             language = open_language_models(

@@ -122,7 +122,8 @@ def test_from_a_data_set_to_a_verdict(
     assert document["pictures"] == 6
     (attack,) = document["attacks"]
     assert (attack["key"], attack["spec"], attack["skipped"]) == ("badnet", SPEC, [])
-    assert attack["victim"]["clean_loss"] == pytest.approx(0, abs=1e-6), "its own twin"
+    victims = attack["victim"]
+    assert victims["cider_d_clean"] == pytest.approx(victims["cider_d_twin"], abs=1e-6), "its twin"
     rows = {row["name"]: row for row in attack["contestants"]}
     assert list(rows) == list(ENTRIES)
     assert rows["none"]["captioner_passes_clean"] == 1

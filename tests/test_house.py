@@ -48,8 +48,13 @@ def shipped_modules() -> set[str]:
 
 def shipped_files() -> set[str]:
     """All that a wheel has to hold, as paths relative to the root."""
-    assets = ROOT / "runtime" / "assets"
-    data = {f.relative_to(ROOT).as_posix() for f in assets.rglob("*") if f.is_file()}
+    report = ROOT / "evaluation"
+    files = [
+        *(ROOT / "runtime" / "assets").rglob("*"),
+        *report.glob("*.j2"),
+        *report.glob("*.schema.json"),
+    ]
+    data = {f.relative_to(ROOT).as_posix() for f in files if f.is_file()}
     return shipped_modules() | data | {"py.typed"}
 
 

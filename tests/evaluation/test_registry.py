@@ -173,9 +173,9 @@ def test_what_is_missing_is_said_in_a_line(setting: Setting, real: Setting) -> N
     reasons = {name: missing(entry, bare) for name, entry in ENTRIES.items()}
     assert {name: reason for name, reason in reasons.items() if reason} == {
         "onion": "needs language models",
-        "srd": "needs language models",
+        "srd": "needs --clean-captioner",
     }
-    assert missing(ENTRIES["srd"], replace(real, reference=None)) == "needs --clean-captioner"
+    assert missing(ENTRIES["srd"], replace(real, language=None)) == "needs language models"
 
 
 def test_groups_and_names_are_resolved_once_each_in_their_order() -> None:
