@@ -10,7 +10,7 @@ import numpy as np
 from srd_edge.attacks.poisoning import counted
 from srd_edge.evaluation.caption_metrics import CaptionScorer
 from srd_edge.evaluation.contestants import Answer
-from srd_edge.evaluation.metrics import auroc, mask_iou, true_positive_rate, wilson_interval
+from srd_edge.evaluation.metrics import auroc, mask_iou, pooled_asr, true_positive_rate
 from srd_edge.evaluation.registry import Entry
 from srd_edge.evaluation.trials import Outcome, Trial
 from srd_edge.evaluation.verdicts import verdict
@@ -81,16 +81,14 @@ def _figures(
 ) -> dict[str, Any]:
     succeeded = trial.setting.attack.payload.succeeded
     hits = [[succeeded(answers[i].caption) for i in numbers] for answers in outcome.triggered]
-    by_seed = [float(np.mean(row)) for row in hits]
-    asr = float(np.mean(by_seed))
+    asr, interval = pooled_asr(hits)
     clean = [scorer.score(_captions(answers)) for answers in outcome.clean]
     triggered = [scorer.score(_captions(answers)) for answers in outcome.triggered]
     drops = [_lost(undefended, scores["cider_d"]) for scores in clean]
     return {
         "asr": asr,
-        # Seeds share their pictures: they are no further trials.
-        "asr_interval": list(wilson_interval(round(asr * len(numbers)), len(numbers))),
-        "asr_by_seed": by_seed,
+        "asr_interval": list(interval),
+        "asr_by_seed": [float(np.mean(row)) for row in hits],
         "clean": _mean_scores(clean) | {"sfs": _sfs(fidelity, outcome.clean)},
         "triggered": _mean_scores(triggered) | {"sfs": _sfs(fidelity, outcome.triggered)},
         "clean_drop": _mean(drops),

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from srd_edge.evaluation.metrics import spread
+
 Document: TypeAlias = Mapping[str, Any]
 """results.json or timing.json; `srd_edge.evaluation.results_schema` says what is in them."""
 
@@ -92,16 +94,24 @@ def contestant_times(timing: Document | None, attack: str, contestant: str) -> M
     return {name: measured.get(name) for name in TIMES}
 
 
-def rows(document: Document, timing: Document | None = None) -> list[tuple[str, ...]]:
-    """One row for each attack and contestant, as text, in the order of ``COLUMNS``."""
+def rows(
+    document: Document, timing: Document | None = None, *, spreads: bool = False
+) -> list[tuple[str, ...]]:
+    """One row for each attack and contestant, as text, in the order of ``COLUMNS``.
+
+    Args:
+        document, timing: results.json and timing.json.
+        spreads: whether ASR and drop say how far seeds lie apart.
+    """
+    share = _with_spread if spreads else _mean
     return [
         (
             _named(attack),
             row["name"],
-            percent(row["asr"]),
+            share(row["asr_by_seed"]),
             between(row["asr_interval"]),
             number(row["clean"]["cider_d"], 3),
-            percent(row["clean_drop"]),
+            share(row["clean_drop_by_seed"]),
             number(row["rp"], 2),
             percent(row["false_alarms"]),
             number(row["auroc"], 3),
@@ -158,12 +168,15 @@ def print_table(document: Document, timing: Document | None = None) -> None:
 
 
 def markdown(document: Document, timing: Document | None = None) -> str:
-    """The table of contestants, for the README."""
-    return _markdown(COLUMNS, 2, rows(document, timing), LEGEND)
+    """The table of contestants, for a page; with seeds' spread where there are several."""
+    legend = LEGEND
+    if len(document["seeds"]) > 1:
+        legend += "; ±: standard deviation over seeds, where they differ"
+    return _markdown(COLUMNS, 2, rows(document, timing, spreads=True), legend)
 
 
 def victims_markdown(document: Document) -> str:
-    """The table of attacks, for the README."""
+    """The table of attacks, for a page."""
     return _markdown(VICTIM_COLUMNS, 2, victim_rows(document), VICTIM_LEGEND)
 
 
@@ -201,6 +214,20 @@ def _pairs(document: Document) -> Iterator[tuple[Mapping[str, Any], Mapping[str,
     for attack in document["attacks"]:
         for row in attack["contestants"]:
             yield attack, row
+
+
+def _mean(by_seed: Sequence[float | None]) -> str:
+    return _with_spread(by_seed).partition(" ")[0]
+
+
+def _with_spread(by_seed: Sequence[float | None]) -> str:
+    """The mean in percent, and the standard deviation over seeds where they differ."""
+    shares = [share for share in by_seed if share is not None]
+    if len(shares) < len(by_seed):
+        return NOTHING
+    mean, deviation = spread(shares)
+    differ = len(set(shares)) > 1
+    return f"{percent(mean)} ± {percent(deviation)}" if differ else percent(mean)
 
 
 def _named(attack: Mapping[str, Any]) -> str:

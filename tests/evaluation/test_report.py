@@ -16,6 +16,7 @@ from srd_edge.errors import RunError
 from srd_edge.evaluation.report import (
     COLUMNS,
     CSV_COLUMNS,
+    NOTHING,
     VICTIM_COLUMNS,
     markdown,
     number,
@@ -203,6 +204,18 @@ def test_the_markdown_tables_have_a_row_each(document: Any, timing: Any) -> None
     assert cells(victims[2])[1] == "badnet:text=one\0two"
     verdicts = [attack["victim"]["verdict"] for attack in document["attacks"]]
     assert [cells(line)[-1] for line in victims[2:]] == verdicts
+
+
+def test_only_seeds_that_differ_have_a_spread(document: Any) -> None:
+    row(document).update(asr_by_seed=[0.1, 0.2, 0.3], clean_drop_by_seed=[0.05, 0.05, 0.05])
+    row(document, contestant=2).update(asr_by_seed=[0.5], clean_drop_by_seed=[None])
+    text = markdown(document)
+    lines = [cells(line) for line in text.splitlines() if line.startswith("|")]
+    assert [lines[3][2], lines[3][5]] == ["20.0 ± 10.0", "5.0"]
+    assert [lines[4][2], lines[4][5]] == ["50.0", NOTHING]
+    assert text.endswith("±: standard deviation over seeds, where they differ.")
+    document["seeds"] = [0]
+    assert "±" not in markdown(document).splitlines()[-1]
 
 
 def test_a_loss_of_nothing_has_no_sign() -> None:
