@@ -21,6 +21,8 @@ from pathlib import Path
 
 import click
 
+from srd_edge.training.language_store import cache_folder
+
 BASE = (
     *("--captioner", "tiny", "--encoder", "mobilenet_v2", "--image-size", "160"),
     *("--encoder-learning-rate", "0", "--epochs", "12"),
@@ -125,8 +127,7 @@ class Zoo:
 @click.option("--no-bundles", is_flag=True, help="Victims alone, without policies and bundles.")
 def main(data: str, weights: str, jobs: int, only: tuple[str, ...], no_bundles: bool) -> None:
     """Make the zoo, and print where everything is as one JSON document."""
-    home = Path(os.environ.get("SRD_EDGE_CACHE", Path.home() / ".cache" / "srd-edge"))
-    zoo = Zoo(data, weights, home / "zoo", jobs)
+    zoo = Zoo(data, weights, cache_folder() / "zoo", jobs)
     names = only or tuple(VICTIMS)
     zoo.twin()
     with ThreadPoolExecutor(jobs) as pool:

@@ -146,7 +146,6 @@ class _Common:
         if config.fidelity or "language" in needs:
             language = open_language_models(
                 [sample.captions for sample in open_dataset(config.data, "train")],
-                config.output / WORK,
                 sentence_encoder=config.sentence_encoder,
                 language_model=config.language_model,
             )

@@ -1,12 +1,18 @@
-"""The two language models, loaded by name or fitted once on a data set's captions and kept."""
+"""The two language models, loaded by name or fitted once on a data set's captions and kept.
+
+What is fitted is kept under $SRD_EDGE_CACHE, by default ~/.cache/srd-edge, by what it was fitted
+on, so that training and evaluation on the same captions share it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from srd_edge.training.language import (
     LanguageModel,
@@ -18,11 +24,17 @@ from srd_edge.training.language import (
 )
 
 _T = TypeVar("_T")
+_RECIPE: Final = 1
+"""Of the fitting: another number when it changes, so that what was kept is fitted anew."""
+
+
+def cache_folder() -> Path:
+    """Where what is dear to make and can be made again is kept."""
+    return Path(os.environ.get("SRD_EDGE_CACHE") or Path.home() / ".cache" / "srd-edge")
 
 
 def open_language_models(
     groups: Sequence[Sequence[str]],
-    store: Path,
     *,
     sentence_encoder: str | None = None,
     language_model: str | None = None,
@@ -32,13 +44,12 @@ def open_language_models(
 
     Args:
         groups: the captions of each picture, for models that are fitted here.
-        store: the folder that keeps what was fitted, by what it was fitted on.
         sentence_encoder, language_model: names or directories; None fits a small one.
         seed: of what is fitted.
     """
     flat = [caption for group in groups for caption in group]
-    learned_from = hashlib.sha256(json.dumps([flat, seed]).encode()).hexdigest()[:12]
-    folder = store / f"language-{learned_from}"
+    learned_from = hashlib.sha256(json.dumps([_RECIPE, groups, seed]).encode()).hexdigest()[:12]
+    folder = cache_folder() / "language" / learned_from
     if sentence_encoder is not None:
         encoder = load_sentence_encoder(sentence_encoder)
     else:
@@ -63,7 +74,13 @@ def _kept(place: Path, load: Callable[[Path], _T], fit: Callable[[Path], _T]) ->
     What was fitted is read back, so that the first run and the later ones use the same.
     """
     if not place.is_dir():
-        unfinished = place.with_suffix(".partial")
-        fit(unfinished)
-        unfinished.rename(place)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="unfinished-", dir=place.parent) as folder:
+            unfinished = Path(folder) / place.name
+            fit(unfinished)
+            try:
+                unfinished.rename(place)
+            except OSError:  # another process was faster
+                if not place.is_dir():
+                    raise
     return load(place)

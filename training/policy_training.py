@@ -139,7 +139,6 @@ def open_fidelity(config: TrainConfig, samples: Sequence[Sample]) -> SemanticFid
     """The reward's score, with models loaded by name, or small ones fitted once and kept."""
     encoder, model = open_language_models(
         [sample.captions for sample in samples],
-        config.output,
         sentence_encoder=config.sentence_encoder,
         language_model=config.language_model,
         seed=config.dqn.seed,
