@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -237,3 +238,20 @@ def test_ten_lines_poison_a_data_set(tmp_path: Path) -> None:
             assert sample.captions == ("a dog runs",)
             assert (pixels == clean).all()
     assert len(rows) > 1, "each picture has a generator of its own"
+
+
+def test_the_example_of_the_page_on_attacks_works(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "attacks.md").read_text(encoding="utf-8")
+    _, fenced, _ = re.split(r"<!-- example:(?:begin|end) -->\n", page)
+    code = fenced.removeprefix("```python\n").removesuffix("```\n")
+    assert len([line for line in code.splitlines() if line]) <= 10
+    file = tmp_path / "my_trigger.py"
+    file.write_text(code, encoding="utf-8")
+    attack = parse_attack(f"{file}:trigger,target=parrot,rate=0.1")
+    assert (attack.name, attack.payload, attack.rate) == ("my_trigger", Replace("parrot"), 0.1)
+    before = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    after = attack.trigger(before.copy(), np.random.default_rng(0))
+    assert after.dtype == np.uint8
+    assert (after[20:] == before[20:]).all()
+    assert (after[:20, :, 2] <= before[:20, :, 2]).all()
+    assert (after[:20] != before[:20]).mean() > 0.9
