@@ -19,16 +19,19 @@ PAGE: Final = "report.html"
 
 
 def check_report(directory: Path) -> None:
-    """Find out before an hour of measuring whether the report can be written.
+    """Find out before an hour of measuring whether the report can be written; leaves nothing.
 
     Raises:
         RunError: when the directory cannot be made or written to.
     """
     probe = directory / ".writable"
+    made = not directory.exists()
     try:
         directory.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
+        if made:
+            directory.rmdir()
     except OSError as error:
         raise RunError(
             expected="a directory for the report that can be written to",

@@ -536,6 +536,12 @@ def test_a_report_that_cannot_be_written_is_refused_before_measuring(
     assert not measured
 
 
+def test_an_evaluation_that_is_refused_leaves_no_report(srd_edge: SrdEdge, tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    assert_refused(srd_edge("evaluate", "--defence", "polciy", "-o", report), 2, "polciy")
+    assert not report.exists()
+
+
 @pytest.mark.parametrize("command", ["run", "attack", "train", "export", "evaluate"])
 def test_help(srd_edge: SrdEdge, command: str) -> None:
     outcome = srd_edge(command, "--help")
