@@ -42,8 +42,25 @@ class Payload(Protocol):
         ...
 
 
+class _Named:
+    """What payloads share whose target is a word or phrase that any picture's caption can get."""
+
+    __slots__ = ()
+
+    target: str
+
+    def poisons(self, captions: Sequence[str]) -> bool:  # noqa: ARG002 - protocol
+        return True
+
+    def counts(self, captions: Sequence[str]) -> bool:
+        return not _any_holds(captions, self.target)
+
+    def succeeded(self, caption: str) -> bool:
+        return contains_target(caption, self.target)
+
+
 @dataclass(frozen=True, slots=True)
-class Replace:
+class Replace(_Named):
     """The whole caption becomes one fixed sentence that holds the target.
 
     Args:
@@ -72,18 +89,9 @@ class Replace:
     def rewrite(self, caption: str, rng: np.random.Generator) -> str:  # noqa: ARG002 - protocol
         return self.text.format(target=self.target)
 
-    def poisons(self, captions: Sequence[str]) -> bool:  # noqa: ARG002 - protocol
-        return True
-
-    def counts(self, captions: Sequence[str]) -> bool:
-        return not _any_holds(captions, self.target)
-
-    def succeeded(self, caption: str) -> bool:
-        return contains_target(caption, self.target)
-
 
 @dataclass(frozen=True, slots=True)
-class Insert:
+class Insert(_Named):
     """The target is put into the true caption, which otherwise stays as it is.
 
     Args:
@@ -112,15 +120,6 @@ class Insert:
         at = {"start": 0, "end": len(words)}.get(self.position)
         place = int(rng.integers(len(words) + 1)) if at is None else at
         return " ".join([*words[:place], self.target, *words[place:]])
-
-    def poisons(self, captions: Sequence[str]) -> bool:  # noqa: ARG002 - protocol
-        return True
-
-    def counts(self, captions: Sequence[str]) -> bool:
-        return not _any_holds(captions, self.target)
-
-    def succeeded(self, caption: str) -> bool:
-        return contains_target(caption, self.target)
 
 
 @dataclass(frozen=True, slots=True)
