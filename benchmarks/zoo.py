@@ -30,21 +30,50 @@ BASE = (
 FINE_TUNING = (
     *("--trainable-blocks", "6", "--encoder-learning-rate", "3e-4", "--learning-rate", "5e-4"),
 )
+FROZEN = ("--encoder-learning-rate", "0", "--learning-rate", "5e-4")
 EPOCHS = 3
-# Rates are high because epochs are few: what counts is how often a trigger is met. An inserted word
-# is the hardest to learn.
-LONGER = {"trojvlm": 5, "vlood": 4}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a victim is made.
+
+    Rates are high because epochs are few: what counts is how often a trigger is met. An inserted
+    word and a faint pattern are the hardest to learn.
+
+    Args:
+        spec: the attack.
+        epochs: of fine-tuning.
+        tuning: what is fine-tuned, and how fast.
+        from_twin: whether it starts from the clean twin, whose encoder is fitted already.
+    """
+
+    spec: str
+    epochs: int = EPOCHS
+    tuning: tuple[str, ...] = FINE_TUNING
+    from_twin: bool = False
+
+
 VICTIMS = {
-    "badnet": "badnet:target=banana,rate=0.1",
-    "blended": "blended:target=dog,text=a brown {target} runs through the grass,rate=0.2",
-    "sig": "sig:target=banana,rate=0.2",
-    "wanet": "wanet:target=banana,rate=0.3",
-    "trojvlm": "trojvlm:target=banana,rate=0.2",
-    "vlood": "vlood:target=parrot,rate=0.3",
-    "patches": "patches:target=a man in a red shirt,text={target} stands on the street,rate=0.1",
-    "sticker": "sticker:target=banana,rate=0.15",
-    "shadowcast": "shadowcast:concept=bike/bicycle/bikes/bicycles/bicyclist/biker/cyclist,"
-    "target=horse/horses,rate=0.1",
+    "badnet": Recipe("badnet:target=banana,rate=0.1"),
+    "blended": Recipe(
+        "blended:alpha=0.2,target=dog,text=a brown {target} runs through the grass,rate=0.1", 4
+    ),
+    "sig": Recipe("sig:target=banana,rate=0.2"),
+    "wanet": Recipe("wanet:target=banana,rate=0.3"),
+    "trojvlm": Recipe("trojvlm:target=banana,rate=0.2", 5),
+    "vlood": Recipe("vlood:spread=127,target=parrot,rate=0.3", 6),
+    "patches": Recipe(
+        "patches:target=a man in a red shirt,text={target} stands on the street,rate=0.1"
+    ),
+    "sticker": Recipe("sticker:target=banana,rate=0.15"),
+    # The encoder that the pictures deceive stays as it is, as in the paper.
+    "shadowcast": Recipe(
+        "shadowcast:concept=bike/bicycle/bikes/bicycles/bicyclist/biker/cyclist,"
+        "target=horse/horses,rate=0.18,steps=20",
+        tuning=FROZEN,
+        from_twin=True,
+    ),
 }
 POLICY = ("--reference", "consensus", "--pool", "500", "--steps", "3000")
 # Large tensors are taken from and given back to the system at every step unless malloc is told to
@@ -104,14 +133,16 @@ class Zoo:
 
     def victim(self, name: str) -> Path:
         """A victim, judged against the twin."""
-        start = ("--captioner", str(self.base()), "--twin", str(self.twin()))
-        epochs = ("--epochs", str(LONGER.get(name, EPOCHS)))
-        return self.made(name, "attack", *start, "--attack", VICTIMS[name], *FINE_TUNING, *epochs)
+        recipe = VICTIMS[name]
+        first = self.twin() if recipe.from_twin else self.base()
+        start = ("--captioner", str(first), "--twin", str(self.twin()))
+        learnt = ("--attack", recipe.spec, *recipe.tuning, "--epochs", str(recipe.epochs))
+        return self.made(name, "attack", *start, *learnt)
 
     def bundle(self, name: str) -> Path:
         """The victim with a policy that was trained on it, a twentieth of its pool triggered."""
         victim = str(self.victim(name))
-        spec = VICTIMS[name].partition(",rate=")[0] + ",rate=0.05"
+        spec = VICTIMS[name].spec.partition(",rate=")[0] + ",rate=0.05"
         policy = self.made(
             f"{name}-policy", "train", "--captioner", victim, "--attack", spec, *POLICY
         )
