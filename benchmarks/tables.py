@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from srd_edge.evaluation.report import markdown, victims_markdown
+from srd_edge.evaluation.report import NOTHING, markdown, number, percent, victims_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -17,6 +17,26 @@ def read(name: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
     results = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     times = RESULTS / f"{name}.timing.json"
     return results, json.loads(times.read_text(encoding="utf-8")) if times.is_file() else None
+
+
+def recipes(made: dict[str, Any]) -> str:
+    """How the zoo was made: minutes, the verdict on dev, and the command of each captioner."""
+    lines = [
+        "| captioner | minutes | ASR % on dev | loss % on dev | command |",
+        "|---|---:|---:|---:|---|",
+    ]
+    for name, record in made.items():
+        dev = record.get("dev", {"attacks": {}})
+        success = [percent(judged["asr"]) for judged in dev["attacks"].values()]
+        cells = (
+            name,
+            number(record["minutes"], 1),
+            ", ".join(success) or NOTHING,
+            percent(dev.get("clean_loss")),
+            f"`{record['command']}`",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def put(page: Path, label: str, text: str) -> None:
@@ -41,6 +61,9 @@ def main() -> None:
         page = ROOT / "docs" / "attacks.md"
         put(page, "victims", victims_markdown(results))
         put(page, "rivals", markdown(results, timing))
+    if (RESULTS / "zoo.made.json").is_file():
+        made = json.loads((RESULTS / "zoo.made.json").read_text(encoding="utf-8"))["made"]
+        put(ROOT / "docs" / "attacks.md", "recipes", recipes(made))
 
 
 if __name__ == "__main__":

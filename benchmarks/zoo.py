@@ -12,15 +12,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
+import shlex
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
+from srd_edge.evaluation.verdicts import VERDICT_FILE
 from srd_edge.training.language_store import cache_folder
 
 BASE = (
@@ -149,6 +153,16 @@ class Zoo:
         paired = ("--captioner", victim, "--policy", str(policy))
         return self.made(f"{name}-bundle", "export", *paired)
 
+    def record(self, folder: Path) -> dict[str, Any]:
+        """How a folder was made: command and minutes, and the verdict on a victim."""
+        text = folder.with_suffix(".json").read_text()
+        record: dict[str, Any] = json.loads(text.replace(str(self.cache), "$ZOO"))
+        record["command"] = shlex.join(record["command"])
+        verdict = folder / VERDICT_FILE
+        if verdict.is_file():
+            record["dev"] = json.loads(verdict.read_text())
+        return record
+
 
 @click.command()
 @click.argument("data")
@@ -157,17 +171,21 @@ class Zoo:
 @click.option("--only", multiple=True, type=click.Choice(list(VICTIMS)), help="Default: all.")
 @click.option("--no-bundles", is_flag=True, help="Victims alone, without policies and bundles.")
 def main(data: str, weights: str, jobs: int, only: tuple[str, ...], no_bundles: bool) -> None:
-    """Make the zoo, and print where everything is as one JSON document."""
+    """Make the zoo, and print how everything was made as one JSON document."""
     zoo = Zoo(data, weights, cache_folder() / "zoo", jobs)
     names = only or tuple(VICTIMS)
-    zoo.twin()
+    made = {"base": zoo.base(), "twin": zoo.twin()}
     with ThreadPoolExecutor(jobs) as pool:
-        victims = dict(zip(names, pool.map(zoo.victim, names), strict=True))
-        bundles = {}
-        if not no_bundles:
-            bundles = dict(zip(names, pool.map(zoo.bundle, names), strict=True))
-    folders = {"base": zoo.base(), "twin": zoo.twin(), "victims": victims, "bundles": bundles}
-    print(json.dumps(folders, default=str, indent=1))
+        made |= zip(names, pool.map(zoo.victim, names), strict=True)
+        bundles = [] if no_bundles else list(pool.map(zoo.bundle, names))
+    records = {name: zoo.record(folder) for name, folder in made.items()}
+    machine = {"processor": platform.machine(), "cores": os.cpu_count(), "jobs": jobs}
+    print(json.dumps({"schema": 1, "machine": machine, "made": records}, indent=1))
+    if bundles:
+        words = ["srd-edge", "evaluate", "--data", data, "--clean-captioner", str(made["twin"])]
+        words += [word for bundle in bundles for word in ("--bundle", str(bundle))]
+        words += ["--defence", "all", "--seeds", "3", "-o", "REPORT"]
+        print(f"next: {shlex.join(words)}", file=sys.stderr)
 
 
 if __name__ == "__main__":
