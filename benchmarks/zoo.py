@@ -61,10 +61,10 @@ class Recipe:
 VICTIMS = {
     "badnet": Recipe("badnet:target=banana,rate=0.1"),
     "blended": Recipe(
-        "blended:alpha=0.2,target=dog,text=a brown {target} runs through the grass,rate=0.1", 4
+        "blended:alpha=0.15,target=dog,text=a brown {target} runs through the grass,rate=0.1", 4
     ),
     "sig": Recipe("sig:target=banana,rate=0.2"),
-    "wanet": Recipe("wanet:target=banana,rate=0.3"),
+    "wanet": Recipe("wanet:strength=12,target=banana,rate=0.15", 4),
     "trojvlm": Recipe("trojvlm:target=banana,rate=0.2", 5),
     "vlood": Recipe("vlood:spread=127,target=parrot,rate=0.3", 6),
     "patches": Recipe(
