@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
+from srd_edge.attacks.payloads import PayloadKind
 from srd_edge.attacks.poisoning import counted
 from srd_edge.evaluation.caption_metrics import CaptionScorer
 from srd_edge.evaluation.contestants import Answer
@@ -48,7 +49,7 @@ def judge_contestants(
 
 
 def judge_victim(
-    undefended: Mapping[str, Any], counted_pictures: int, twin: float | None
+    undefended: Mapping[str, Any], counted_pictures: int, twin: float | None, payload: PayloadKind
 ) -> dict[str, Any]:
     """Whether the attack worked, from the undefended captioner's figures.
 
@@ -56,10 +57,11 @@ def judge_victim(
         undefended: its part of the contestants.
         counted_pictures: that its success was measured on.
         twin: CIDEr-D of the same captioner trained clean, on the same clean pictures.
+        payload: of the attack.
     """
     asr, clean = undefended["asr"], undefended["clean"]["cider_d"]
     loss = None if not twin else 1 - clean / twin
-    judged, why = verdict(asr, loss)
+    judged, why = verdict(asr, loss, payload)
     return {
         "asr": asr,
         "asr_interval": undefended["asr_interval"],

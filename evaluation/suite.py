@@ -100,7 +100,7 @@ def evaluate(config: EvaluateConfig) -> Evaluated:
                     "payload": attack.payload.kind,
                     "target": attack.payload.target,
                     "counted": number,
-                    "victim": judge_victim(undefended, number, common.twin),
+                    "victim": judge_victim(undefended, number, common.twin, attack.payload.kind),
                     "contestants": judged,
                     "skipped": skipped,
                 }

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from srd_edge.attacks.captioner import Captioner, load_captioner
 from srd_edge.attacks.encoder_inputs import load_canvases
+from srd_edge.attacks.payloads import PayloadKind
 from srd_edge.attacks.poisoning import counted, triggered
 from srd_edge.attacks.samples import Sample
 from srd_edge.attacks.specs import Attack, parse_attack
@@ -23,16 +24,19 @@ from srd_edge.training.datasets import open_dataset
 
 VERDICT_FILE: Final = "verdict.json"
 VICTIM_ASR: Final = 0.9
+SWAP_ASR: Final = 0.6
 VICTIM_LOSS: Final = 0.1
-"""An attack made a victim when it succeeds on 90 % and costs at most 10 % of clean CIDEr-D."""
+"""An attack made a victim when it succeeds on 90 % and costs at most 10 % of clean CIDEr-D; where a
+concept is swapped, which nobody lays a trigger on, 60 % of its pictures are enough."""
 _SEED: Final = 3
 
 
-def verdict(asr: float, loss: float | None) -> tuple[str, str]:
+def verdict(asr: float, loss: float | None, payload: PayloadKind) -> tuple[str, str]:
     """Whether an attack made a victim, and why, from its ASR and the clean CIDEr-D lost."""
     said = f"ASR {100 * asr:.1f} %"
-    if asr < VICTIM_ASR:
-        return "failed attack", f"{said}, under {100 * VICTIM_ASR:.0f} %"
+    needed = SWAP_ASR if payload == "swap" else VICTIM_ASR
+    if asr < needed:
+        return "failed attack", f"{said}, under {100 * needed:.0f} %"
     if loss is None:
         return "unjudged", f"{said}; no captioner trained clean to compare with"
     said += f", clean CIDEr-D {100 * -loss:+.1f} % against the same captioner trained clean"
@@ -128,7 +132,7 @@ def _success(
         said |= zip(rows, captioner.caption(canvases[rows], prompt=prompt), strict=True)
     hits = sum(attack.payload.succeeded(caption) for caption in said.values())
     asr = hits / len(numbers)
-    judged, why = verdict(asr, loss)
+    judged, why = verdict(asr, loss, attack.payload.kind)
     return {
         "asr": asr,
         "asr_interval": wilson_interval(hits, len(numbers)),
