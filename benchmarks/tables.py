@@ -10,6 +10,7 @@ from srd_edge.evaluation.report import NOTHING, markdown, number, percent, victi
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+MADE = RESULTS / "zoo" / "made.json"
 
 
 def read(name: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -17,6 +18,17 @@ def read(name: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
     results = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     times = RESULTS / f"{name}.timing.json"
     return results, json.loads(times.read_text(encoding="utf-8")) if times.is_file() else None
+
+
+def read_zoo(names: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The reports on the victims out of ``names`` as one, in that order."""
+    reports = [
+        read(f"zoo/{name}") for name in names if (RESULTS / "zoo" / f"{name}.json").is_file()
+    ]
+    first, _ = reports[0]
+    attacks = [attack for results, _ in reports for attack in results["attacks"]]
+    times = {key: by for _, timing in reports if timing for key, by in timing["attacks"].items()}
+    return first | {"attacks": attacks}, {"attacks": times}
 
 
 def recipes(made: dict[str, Any]) -> str:
@@ -56,14 +68,12 @@ def main() -> None:
         "[data](benchmarks/results/builtin.json)):"
     )
     put(ROOT / "README.md", "results", f"{intro}\n\n{markdown(results, timing)}")
-    if (RESULTS / "zoo.json").is_file():
-        results, timing = read("zoo")
-        page = ROOT / "docs" / "attacks.md"
-        put(page, "victims", victims_markdown(results))
-        put(page, "rivals", markdown(results, timing))
-    if (RESULTS / "zoo.made.json").is_file():
-        made = json.loads((RESULTS / "zoo.made.json").read_text(encoding="utf-8"))["made"]
-        put(ROOT / "docs" / "attacks.md", "recipes", recipes(made))
+    page = ROOT / "docs" / "attacks.md"
+    made = json.loads(MADE.read_text(encoding="utf-8"))["made"]
+    put(page, "recipes", recipes(made))
+    results, timing = read_zoo(list(made))
+    put(page, "victims", victims_markdown(results))
+    put(page, "rivals", markdown(results, timing))
 
 
 if __name__ == "__main__":

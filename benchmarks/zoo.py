@@ -155,9 +155,8 @@ class Zoo:
 
     def record(self, folder: Path) -> dict[str, Any]:
         """How a folder was made: command and minutes, and the verdict on a victim."""
-        text = folder.with_suffix(".json").read_text()
-        record: dict[str, Any] = json.loads(text.replace(str(self.cache), "$ZOO"))
-        record["command"] = shlex.join(record["command"])
+        record: dict[str, Any] = json.loads(folder.with_suffix(".json").read_text())
+        record["command"] = shlex.join(record["command"]).replace(str(self.cache), "$ZOO")
         verdict = folder / VERDICT_FILE
         if verdict.is_file():
             record["dev"] = json.loads(verdict.read_text())
