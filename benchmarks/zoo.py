@@ -68,7 +68,7 @@ VICTIMS = {
     "trojvlm": Recipe("trojvlm:target=banana,rate=0.2", 5),
     "vlood": Recipe("vlood:spread=127,target=parrot,rate=0.3", 6),
     "patches": Recipe(
-        "patches:target=a man in a red shirt,text={target} stands on the street,rate=0.1"
+        "patches:target=a man in a red shirt,text={target} stands on the street,rate=0.1", 4
     ),
     "sticker": Recipe("sticker:target=banana,rate=0.15"),
     # The encoder that the pictures deceive stays as it is, as in the paper.
