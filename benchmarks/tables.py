@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from srd_edge.evaluation.report import NOTHING, markdown, number, percent, victims_markdown
@@ -47,8 +49,29 @@ def recipes(made: dict[str, Any]) -> str:
             percent(dev.get("clean_loss")),
             f"`{record['command']}`",
         )
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(_line(cells))
     return "\n".join(lines)
+
+
+def overview(document: dict[str, Any], timing: dict[str, Any]) -> str:
+    """ASR of every contestant against every attack, and what it costs where nobody attacks."""
+    attacks = document["attacks"]
+    columns = ["defence", *(attack["key"] for attack in attacks), "drop %", "passes", "time"]
+    lines = [_line(columns), "|---|" + "---:|" * (len(columns) - 1)]
+    for name in (row["name"] for row in attacks[0]["contestants"]):
+        rows = [row for attack in attacks for row in attack["contestants"] if row["name"] == name]
+        ratios = [by[name]["ratio_clean"] for by in timing["attacks"].values() if name in by]
+        costs = (
+            percent(fmean(row["clean_drop"] for row in rows)),
+            number(fmean(row["captioner_passes_clean"] for row in rows), 2),
+            number(fmean(ratios), 2) if ratios else NOTHING,
+        )
+        lines.append(_line([name, *(percent(row["asr"]) for row in rows), *costs]))
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def put(page: Path, label: str, text: str) -> None:
@@ -73,6 +96,7 @@ def main() -> None:
     put(page, "recipes", recipes(made))
     results, timing = read_zoo(list(made))
     put(page, "victims", victims_markdown(results))
+    put(page, "overview", overview(results, timing))
     put(page, "rivals", markdown(results, timing))
 
 
