@@ -21,6 +21,8 @@ Fidelity: TypeAlias = Callable[[Sequence[str]], float]
 """Captions of all pictures -> their mean semantic fidelity score."""
 
 UNDEFENDED: Final = "none"
+_NOTHING_TO_LOSE: Final = 1e-6
+"""CIDEr-D of a captioner whose captions are rounding noise away from worthless."""
 
 
 def judge_contestants(
@@ -126,7 +128,9 @@ def _lost(before: float | None, after: float | None) -> float | None:
 
 
 def _kept(before: float | None, after: float | None) -> float | None:
-    return after / before if before and after is not None else None
+    if before is None or after is None or before <= _NOTHING_TO_LOSE:
+        return None
+    return after / before
 
 
 def _sfs(fidelity: Fidelity | None, runs: Sequence[Sequence[Answer]]) -> float | None:
