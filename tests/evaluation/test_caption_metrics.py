@@ -20,19 +20,8 @@ from srd_edge.evaluation.caption_metrics import (
     cider_d,
 )
 
-REFERENCES = [
-    ["a dog runs on grass", "the brown dog is running", "a dog"],
-    ["two cats sleep on a red sofa", "cats sleeping on a sofa on a rug"],
-    ["a man rides a horse", "the man is on a horse on the beach", "a rider on a brown horse"],
-    ["a red boat on the sea"],
-]
-CAPTIONS = [
-    "a dog runs runs runs on grass",
-    "two cats sleep",
-    "a man rides a brown horse on the beach today",
-    "a photo of a banana on a table",
-]
 SAMPLE = json.loads((Path(__file__).parent / "caption_sample.json").read_text(encoding="utf-8"))
+REFERENCES, CAPTIONS = SAMPLE["few"]["references"], SAMPLE["few"]["captions"]
 
 
 def score(
