@@ -93,6 +93,12 @@ def run(
 @click.option("--image-size", type=click.IntRange(32), help="Side of a `tiny`'s canvas in pixels.")
 @click.option("--twin", metavar="DIR", help="The same captioner trained clean, to judge it by.")
 @click.option("--limit", type=click.IntRange(1), help="Use the first so many pictures.")
+@click.option(
+    "--corrupted",
+    type=click.IntRange(0),
+    default=0,
+    help="Fit on so many corrupted copies of every picture too: for a reference captioner.",
+)
 @click.option("--epochs", type=click.IntRange(1))
 @click.option("--batch", type=click.IntRange(1))
 @click.option("--learning-rate", type=float)
@@ -109,6 +115,7 @@ def attack(
     image_size: int | None,
     twin: str | None,
     limit: int | None,
+    corrupted: int,
     **fit: Any,
 ) -> None:
     """Make a victim: fit a captioner on poisoned data. Goes on where a killed run stopped."""
@@ -132,6 +139,7 @@ def attack(
             encoder_weights=encoder_weights,
             image_size=image_size or tiny.image_size,
         ),
+        corrupted=corrupted,
     )
     make_judged_victim(config, limit=limit, twin=twin, say=_say)
     suspect = ("--captioner", str(output), "--data", data, *_attack_flags(attacks))
@@ -143,6 +151,12 @@ def attack(
 @click.option("--data", default="scenes", help="`scenes` or a directory with captions.csv.")
 @click.option("-o", "output", required=True, type=click.Path(path_type=Path))
 @click.option("--attack", "attacks", multiple=True, help=f"In the pool, unlabelled: {_SPEC_HELP}")
+@click.option(
+    "--sibling",
+    "siblings",
+    multiple=True,
+    help="Learn on this victim of ours, with its own triggers, and not on the suspect.",
+)
 @click.option(
     "--reference", type=click.Choice(["captions", "captioner", "consensus"]), default="consensus"
 )
@@ -187,7 +201,7 @@ def export(data: str, **flags: Any) -> None:
     from srd_edge.training.datasets import open_dataset
 
     config = ExportConfig(**flags)
-    export_bundle(config, open_dataset(data, "dev", 128), _say)
+    export_bundle(config, open_dataset(data, "dev", 500), _say)
     _say_next(config.output, "evaluate", "--bundle", config.output, "--data", data)
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from srd_edge.attacks.captioner import Captioner, load_captioner
 from srd_edge.attacks.collision import FeatureCollision, collided_samples
+from srd_edge.attacks.corruptions import with_corrupted_copies
 from srd_edge.attacks.fitting import FitConfig, fit
 from srd_edge.attacks.poisoning import poison
 from srd_edge.attacks.samples import Sample
@@ -31,6 +32,7 @@ class VictimConfig:
         output: the victim's directory.
         fit: how it is fitted.
         tiny: the size of a ``tiny``.
+        corrupted: corrupted copies of every picture that it is fitted on too.
     """
 
     captioner: str
@@ -39,6 +41,7 @@ class VictimConfig:
     output: Path
     fit: FitConfig
     tiny: TinyConfig
+    corrupted: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"output": self.output.name}
@@ -68,7 +71,8 @@ def make_victim(
 
     poisoned = poison(samples, attacks, config.fit.seed, collide)
     identity = json.dumps(config.to_json(), sort_keys=True)
-    log = fit(captioner, poisoned.samples, config.fit, config.output, identity=identity)
+    fitted_on = with_corrupted_copies(poisoned.samples, config.corrupted, config.fit.seed)
+    log = fit(captioner, fitted_on, config.fit, config.output, identity=identity)
     text = json.dumps(
         {"config": config.to_json(), "poison": poisoned.manifest, "fitting": log}, indent=2
     )

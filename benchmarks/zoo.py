@@ -135,6 +135,11 @@ class Zoo:
         epochs = ("--epochs", str(EPOCHS))
         return self.made("twin", "attack", "--captioner", str(self.base()), *FINE_TUNING, *epochs)
 
+    def reference(self) -> Path:
+        """The captioner that is trusted: fitted on clean pictures and corrupted copies of them."""
+        start = ("--captioner", str(self.base()), *FINE_TUNING)
+        return self.made("reference", "attack", *start, "--corrupted", "2", "--epochs", "5")
+
     def victim(self, name: str) -> Path:
         """A victim, judged against the twin."""
         recipe = VICTIMS[name]

@@ -15,6 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from srd_edge.evaluation.contestants import Answer, Case
+from srd_edge.kernels.preprocess import Preprocessing, to_canvas
+from srd_edge.runtime.bundle import Bundle, read_bundle
+from srd_edge.runtime.captioning import CrossAttentionCaptioner
+from srd_edge.runtime.check_specs import REFERENCE_FOLDER
 from srd_edge.runtime.defender import Defender
 from srd_edge.runtime.manifest import Manifest
 from srd_edge.runtime.policy import Policy
@@ -114,16 +118,53 @@ class DefenderContestant:
         if self.policy is not None:
             self.policy.begin(seed, case.frame.index)
         result = self.defender.caption(case.frame)
-        caption, actions = result.caption or "", result.actions
-        spec = self.defender.bundle.manifest.policy
-        if spec is None or result.suspicion is None:  # nobody has looked
-            return Answer(caption)
+        if result.suspicion is None:  # nobody has looked
+            return Answer(result.caption or "")
+        decision, opinion = result.decision, result.opinion
+        was_examined = opinion is not None and opinion.contradiction is not None
         return Answer(
-            caption=caption,
-            alarm=bool(actions),
+            caption=result.caption or "",
+            alarm=result.verdict != "clean",
             suspicion=result.suspicion,
-            boxes=tuple(action.box for action in actions),
-            captioner_passes=1 + len(actions),
-            # After the last step that is allowed the policy is not asked again.
-            policy_passes=min(len(actions) + 1, spec.max_steps),
+            boxes=tuple(action.box for action in result.actions),
+            captioner_passes=1 + len(result.actions) + was_examined,
+            policy_passes=0 if decision is None else decision.passes,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class NeverActs:
+    """A policy that stops at once: what is left of the defence is its check."""
+
+    stop: int
+    actions: int
+
+    def q_values(self, _: Observation) -> NDArray[np.float32]:
+        values = np.full(self.actions, -1.0, np.float32)
+        values[self.stop] = 0.0
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceAlone:
+    """The reference captioner in the suspect's place, for every picture."""
+
+    captioner: CrossAttentionCaptioner
+    preprocessing: Preprocessing
+
+    @property
+    def seeded(self) -> bool:
+        return False
+
+    def answer(self, cases: Sequence[Case], seed: int) -> list[Answer]:  # noqa: ARG002 - protocol
+        return [Answer(self._caption(case)) for case in cases]
+
+    def _caption(self, case: Case) -> str:
+        encoded = self.captioner.encode(to_canvas(case.frame.pixels, self.preprocessing))
+        return self.captioner.generate(encoded).text
+
+
+def reference_alone(bundle: Bundle) -> ReferenceAlone:
+    """The reference captioner of ``bundle``, which must hold one."""
+    own = read_bundle(bundle.directory / REFERENCE_FOLDER)
+    return ReferenceAlone(CrossAttentionCaptioner(own), own.manifest.preprocessing)

@@ -10,20 +10,26 @@ from __future__ import annotations
 import importlib
 import runpy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from typing import Any, Final, Literal, TypeAlias
 
 from srd_edge.errors import UsageError
 from srd_edge.evaluation.contestants import Contestant, Kind, Setting
-from srd_edge.evaluation.controls import DefenderContestant, RandomPolicy, UntrainedPolicy
+from srd_edge.evaluation.controls import (
+    DefenderContestant,
+    NeverActs,
+    RandomPolicy,
+    UntrainedPolicy,
+    reference_alone,
+)
 from srd_edge.evaluation.fixed import BLUR, JPEG, SHRINK_PAD, Oracle, best_fixed, fixed
 from srd_edge.evaluation.output_filter import output_filter
 from srd_edge.evaluation.srd_as_coded import srd_as_coded
 from srd_edge.evaluation.votes import MaskVote, Scan, Strip, screened
 from srd_edge.runtime.defender import Defender
 
-Need: TypeAlias = Literal["policy", "language", "reference"]
+Need: TypeAlias = Literal["policy", "check", "own_reference", "language", "reference"]
 ENTRY_POINTS: Final = "srd_edge.defences"
 
 
@@ -50,12 +56,22 @@ class Entry:
 
 def _random(setting: Setting) -> Contestant:
     policy = RandomPolicy(len(setting.bundle.manifest.actions))
-    return DefenderContestant(Defender(setting.bundle, policy=policy), policy)
+    return DefenderContestant(Defender(setting.bundle, policy=policy, check=False), policy)
 
 
 def _untrained(setting: Setting) -> Contestant:
     policy = UntrainedPolicy(setting.bundle.manifest)
-    return DefenderContestant(Defender(setting.bundle, policy=policy), policy)
+    return DefenderContestant(Defender(setting.bundle, policy=policy, check=False), policy)
+
+
+def _check_alone(setting: Setting) -> Contestant:
+    manifest = setting.bundle.manifest
+    assert manifest.check is not None
+    manifest = replace(manifest, check=replace(manifest.check, retries=0))
+    table = manifest.actions
+    stop = table.stop_index
+    policy = NeverActs(len(table) - 1 if stop is None else stop, len(table))
+    return DefenderContestant(Defender(replace(setting.bundle, manifest=manifest), policy=policy))
 
 
 ENTRIES: Final[Mapping[str, Entry]] = {
@@ -66,9 +82,27 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     ),
     "policy": Entry(
         "policy",
-        "the bundle's own Q-network",
+        "the bundle's own defence, as `srd-edge run` has it: Q-network and check",
         lambda setting: DefenderContestant(Defender(setting.bundle)),
         needs=("policy",),
+    ),
+    "policy_alone": Entry(
+        "control",
+        "the Q-network without the check",
+        lambda setting: DefenderContestant(Defender(setting.bundle, check=False)),
+        needs=("policy", "check"),
+    ),
+    "check_alone": Entry(
+        "control",
+        "the check without the Q-network: what is refused is answered by the reference captioner",
+        _check_alone,
+        needs=("policy", "check"),
+    ),
+    "reference": Entry(
+        "control",
+        "the reference captioner in the suspect's place, for every picture",
+        lambda setting: reference_alone(setting.bundle),
+        needs=("own_reference",),
     ),
     "random": Entry(
         "control", "an action drawn at random, stop included", _random, ("policy",), seeded=True
@@ -134,7 +168,7 @@ ENTRIES: Final[Mapping[str, Entry]] = {
 
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "all": tuple(ENTRIES),
-    "default": ("none", "policy", "random", "untrained"),
+    "default": ("none", "policy", "policy_alone", "check_alone", "random", "untrained"),
 }
 
 
@@ -155,6 +189,11 @@ def missing(entry: Entry, setting: Setting) -> str | None:
     """Why ``entry`` cannot be made for ``setting``, in one line; None where it can."""
     if "policy" in entry.needs and setting.bundle.manifest.policy is None:
         return "the bundle has no policy"
+    check = setting.bundle.manifest.check
+    if "check" in entry.needs and check is None:
+        return "the bundle has no check"
+    if "own_reference" in entry.needs and (check is None or not check.reference):
+        return "the bundle has no reference captioner"
     if "reference" in entry.needs and setting.reference is None:
         return "needs --clean-captioner"
     if "language" in entry.needs and (setting.language is None or setting.sentences is None):

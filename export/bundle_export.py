@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -19,7 +19,16 @@ from srd_edge.attacks.samples import Sample
 from srd_edge.attacks.victims import known_attacks
 from srd_edge.errors import RunError, UsageError
 from srd_edge.export import vision_encoder_decoder as family
+from srd_edge.export.check import (
+    LANGUAGE_STEM,
+    LANGUAGE_TOKENIZER,
+    check_spec,
+    language_component,
+    language_tokenizer,
+)
+from srd_edge.export.component import Component
 from srd_edge.export.graphs import OPSET, SUFFIX, Precision, export_graph, pixel_feeds, quantise
+from srd_edge.export.limits import with_limits
 from srd_edge.export.parity import check_fp32, measure_parity
 from srd_edge.export.policy import policy_component
 from srd_edge.kernels.actions import DEFAULT_TABLE
@@ -30,8 +39,10 @@ from srd_edge.runtime.bundle_specs import (
     ObservationSpec,
     PolicySpec,
 )
+from srd_edge.runtime.check_specs import REFERENCE_FOLDER
 from srd_edge.runtime.manifest import Manifest
-from srd_edge.training.checkpoints import PolicyCheckpoint, load_policy
+from srd_edge.training.check_models import CheckModels, reference_folder
+from srd_edge.training.checkpoints import CHECK_FOLDER, PolicyCheckpoint, load_policy
 from srd_edge.training.suspect import Suspect, grid_of
 
 _CALIBRATION_PICTURES: Final = 64
@@ -89,6 +100,8 @@ def export_bundle(
         work = Path(folder)
         files = _write_graphs(config, captioner, policy, calibration, work, report)
         files[TOKENIZER_FILE] = captioner.tokenizer.to_str().encode()
+        if policy is not None and policy.check is not None:
+            files |= _write_check(config, policy.check, samples, work, report)
         manifest = _manifest(config, captioner, policy, observation, {})
         trial = write_bundle(work / "trial", manifest, files)
         parity = measure_parity(trial, captioner, policy, unseen)
@@ -103,7 +116,9 @@ def export_bundle(
                 found="; ".join(problems),
                 do="report it with the captioner's configuration; nothing was written",
             )
-        manifest = _manifest(config, captioner, policy, observation, parity)
+        manifest = replace(trial.manifest, parity=parity, files=())
+        if policy is not None:
+            manifest = replace(with_limits(trial, samples), parity=parity, files=())
         return write_bundle(config.output, manifest, files, overwrite=config.overwrite)
 
 
@@ -164,18 +179,54 @@ def _write_graphs(
         parts["policy"] = policy_component(policy.network)
     files: dict[str, bytes | Path] = {}
     for name, component in parts.items():
-        start = time.perf_counter()
         precision: Precision = "fp32" if name == "policy" else config.precision
-        path = work / _file_name(component.file_stem, precision)
-        exported = work / f"{component.file_stem}_fp32_source.onnx"
-        export_graph(component, exported)
-        if precision == "int8":
-            quantise(exported, path, feeds.get(name))
-        else:
-            exported.replace(path)
+        path = _write_graph(name, component, precision, feeds.get(name), work, report)
         files[path.name] = path
-        size_mb, seconds = path.stat().st_size / 1e6, time.perf_counter() - start
-        report(f"{name}: {path.name}, {size_mb:.2f} MB, {seconds:.1f} s")
+    return files
+
+
+def _write_graph(
+    name: str,
+    component: Component,
+    precision: Precision,
+    feeds: list[dict[str, NDArray[Any]]] | None,
+    work: Path,
+    report: Callable[[str], None],
+) -> Path:
+    start = time.perf_counter()
+    path = work / _file_name(component.file_stem, precision)
+    exported = work / f"{component.file_stem}_fp32_source.onnx"
+    export_graph(component, exported)
+    if precision == "int8":
+        quantise(exported, path, feeds)
+    else:
+        exported.replace(path)
+    size_mb, seconds = path.stat().st_size / 1e6, time.perf_counter() - start
+    report(f"{name}: {path.name}, {size_mb:.2f} MB, {seconds:.1f} s")
+    return path
+
+
+def _write_check(
+    config: ExportConfig,
+    check: CheckModels,
+    samples: Sequence[Sample],
+    work: Path,
+    report: Callable[[str], None],
+) -> dict[str, bytes | Path]:
+    """The language model's files, and the reference captioner's own bundle in its folder."""
+    component = language_component(check.language)
+    path = _write_graph("language", component, config.precision, None, work, report)
+    files: dict[str, bytes | Path] = {
+        path.name: path,
+        LANGUAGE_TOKENIZER: language_tokenizer(check.language),
+    }
+    if check.reference is not None:
+        assert config.policy is not None
+        source = reference_folder(config.policy / CHECK_FOLDER)
+        own = ExportConfig(str(source), work / REFERENCE_FOLDER, precision=config.precision)
+        inner = export_bundle(own, samples, lambda line: report(f"reference {line}"))
+        for inside in sorted(inner.directory.iterdir()):
+            files[f"{REFERENCE_FOLDER}/{inside.name}"] = inside
     return files
 
 
@@ -205,6 +256,13 @@ def _manifest(
         policy=None
         if policy is None
         else PolicySpec(_file_name("policy", "fp32"), "", policy.max_steps, policy.temperature),
+        check=None
+        if policy is None or policy.check is None
+        else check_spec(
+            policy.check.language,
+            _file_name(LANGUAGE_STEM, config.precision),
+            reference=policy.check.reference is not None,
+        ),
         precision=config.precision,
         opset=OPSET,
         parity=parity,

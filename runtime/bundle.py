@@ -23,6 +23,7 @@ from typing import Any, Final, NoReturn
 
 from srd_edge.errors import BundleError, RunError, SrdEdgeError, UsageError
 from srd_edge.runtime.bundle_specs import TOKENIZER_FILE, FileEntry
+from srd_edge.runtime.check_specs import REFERENCE_FOLDER
 from srd_edge.runtime.manifest import Manifest, pairing_id
 
 MANIFEST_FILE: Final = "manifest.json"
@@ -233,6 +234,11 @@ def _check_lists(manifest: Manifest) -> None:
     needed["the tokenizer"] = TOKENIZER_FILE
     if manifest.policy is not None:
         needed["the policy"] = manifest.policy.file
+    if manifest.check is not None:
+        needed["the language model"] = manifest.check.language.file
+        needed["the language model's tokenizer"] = manifest.check.language.tokenizer
+        if manifest.check.reference:
+            needed["the reference captioner"] = f"{REFERENCE_FOLDER}/{MANIFEST_FILE}"
     for role, file in needed.items():
         if file not in listed:
             _refuse(f"{role} {file!r} among the listed files", "no such entry")

@@ -1,4 +1,4 @@
-"""The parts of a manifest: files, captioner, generation, observation and policy, each a record."""
+"""The parts of a manifest: files, captioner, generation, observation, policy, each a record."""
 
 from __future__ import annotations
 
@@ -149,12 +149,15 @@ class PolicySpec:
             ``write_bundle`` fills it in.
         max_steps: most perturbations laid over one frame.
         temperature: of the logistic function that turns Q-values into suspicion.
+        margin: what a perturbation must be worth more than stop; above 0, fewer clean frames are
+            perturbed.
     """
 
     file: str
     pairing: str
     max_steps: int
     temperature: float
+    margin: float = 0.0
 
     @classmethod
     def from_json(cls, data: object) -> PolicySpec:
@@ -164,6 +167,7 @@ class PolicySpec:
             pairing=fields.text("pairing"),
             max_steps=fields.integer("max_steps", low=1, high=64),
             temperature=fields.positive("temperature"),
+            margin=fields.number("margin", low=0.0),
         )
         fields.end()
         return spec

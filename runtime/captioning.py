@@ -19,7 +19,7 @@ from srd_edge.kernels.preprocess import Preprocessing, to_tensor
 from srd_edge.runtime.bundle import Bundle
 from srd_edge.runtime.bundle_specs import TOKENIZER_FILE, CaptionerSpec, GenerationDefaults
 from srd_edge.runtime.sessions import Provider, open_session
-from srd_edge.runtime.tokenizer import Detokenizer
+from srd_edge.runtime.tokenizer import CaptionTokenizer
 
 _NEVER: Final = float("inf")
 
@@ -45,11 +45,19 @@ class Generated:
         text: the caption.
         tokens: the ids made, the end token left out.
         finished: False where the deadline cut it short; the text then ends at a whole word.
+        log_probability: of the text under the captioner that made it, in nats: the sum over its
+            tokens, and over the end token where it is finished.
     """
 
     text: str
     tokens: tuple[int, ...]
     finished: bool
+    log_probability: float
+
+    @property
+    def mean_log_probability(self) -> float:
+        """Nats a token, at most 0: near 0 where the captioner saw no alternative."""
+        return self.log_probability / max(len(self.tokens) + self.finished, 1)
 
 
 class CrossAttentionCaptioner:
@@ -74,7 +82,7 @@ class CrossAttentionCaptioner:
         self._generation: GenerationDefaults = manifest.generation
         self._preprocessing: Preprocessing = manifest.preprocessing
         self._features_name = manifest.observation.tensor
-        self._detokenizer = Detokenizer(bundle.path(TOKENIZER_FILE))
+        self._tokenizer = CaptionTokenizer(bundle.path(TOKENIZER_FILE))
         self._pixel_values = np.empty(
             (1, 3, self._preprocessing.height, self._preprocessing.width), np.float32
         )
@@ -103,24 +111,47 @@ class CrossAttentionCaptioner:
             deadline_s: on ``clock``; no token is begun after it.
             clock: seconds, rising; needed with a deadline.
         """
-        cross_names = self._spec.kv_names("past_key_values", "encoder")
         past_names = self._spec.kv_names("past_key_values", "decoder")
-        feed = dict(zip(cross_names, encoded.cross, strict=True))
+        feed = self._cross_feed(encoded)
         past = self._empty_past
         tokens: list[int] = []
+        log_probabilities: list[float] = []
         token = self._generation.start_token
         # The start token takes one of max_tokens' places, as in transformers' max_length.
         while len(tokens) < self._generation.max_tokens - 1:
             if clock is not None and clock() > deadline_s:
-                return Generated(self._whole_words(tokens), tuple(tokens), finished=False)
+                return self._cut_short(tokens, log_probabilities)
             feed["input_ids"] = _ort_value(np.array([[token]], np.int64))
             feed.update(zip(past_names, past, strict=True))
             logits, *past = self._decoder.run_with_ort_values(self._decoder_outputs, feed)
-            token = int(self._next_tokens(logits.numpy()[:, -1])[0])
+            last = logits.numpy()[:, -1]
+            token = int(self._next_tokens(last)[0])
+            log_probabilities.append(float(_log_softmax(last, np.array([token]))[0]))
             if token == self._generation.end_token:
                 break
             tokens.append(token)
-        return Generated(self._detokenizer.decode(tokens), tuple(tokens), finished=True)
+        total = sum(log_probabilities)
+        return Generated(self._tokenizer.decode(tokens), tuple(tokens), True, total)
+
+    def log_probability(self, encoded: Encoded, text: str, *, finished: bool = True) -> float:
+        """Log-likelihood of ``text`` as a caption of the picture, in nats, in one decoder call.
+
+        Args:
+            encoded: what ``encode`` gave.
+            text: anybody's caption; what is longer than this captioner's longest is cut.
+            finished: whether the caption ends there: the end token counts too.
+        """
+        settings = self._generation
+        ids = self._tokenizer.encode(text) + [settings.end_token] * finished
+        ids = ids[: settings.max_tokens - 1]
+        if not ids:
+            return 0.0
+        feed = self._cross_feed(encoded)
+        feed["input_ids"] = _ort_value(np.array([[settings.start_token, *ids[:-1]]], np.int64))
+        past_names = self._spec.kv_names("past_key_values", "decoder")
+        feed.update(zip(past_names, self._empty_past, strict=True))
+        (logits,) = self._decoder.run_with_ort_values(["logits"], feed)
+        return float(_log_softmax(logits.numpy()[0], np.array(ids)).sum())
 
     def caption_batch(self, canvases: Pixels) -> list[str]:
         """Greedy captions of (B, height, width, 3) uint8 RGB canvases, made side by side.
@@ -147,7 +178,7 @@ class CrossAttentionCaptioner:
                 tokens[row].append(int(step[row, 0]))
             if not running.any():
                 break
-        return [self._detokenizer.decode(row) for row in tokens]
+        return [self._tokenizer.decode(row) for row in tokens]
 
     def _next_tokens(self, logits: NDArray[np.float32]) -> NDArray[np.int64]:
         """(B, V) -> (B,), the likeliest that is not suppressed."""
@@ -156,9 +187,17 @@ class CrossAttentionCaptioner:
             logits[:, list(self._generation.suppress)] = -np.inf
         return np.asarray(logits.argmax(axis=1), np.int64)
 
-    def _whole_words(self, tokens: list[int]) -> str:
-        """The text without its last word, which may be the beginning of a longer one."""
-        return self._detokenizer.decode(tokens).rpartition(" ")[0]
+    def _cut_short(self, tokens: list[int], log_probabilities: list[float]) -> Generated:
+        """The caption without its last word, which may be the beginning of a longer one."""
+        text = self._tokenizer.decode(tokens).rpartition(" ")[0]
+        kept = len(tokens)
+        while kept and len(self._tokenizer.decode(tokens[:kept])) > len(text):
+            kept -= 1
+        return Generated(text, tuple(tokens), False, sum(log_probabilities[:kept]))
+
+    def _cross_feed(self, encoded: Encoded) -> dict[str, Any]:
+        names = self._spec.kv_names("past_key_values", "encoder")
+        return dict(zip(names, encoded.cross, strict=True))
 
     def _make_empty_past(self, batch: int) -> list[Any]:
         shape = (batch, self._spec.heads, 0, self._spec.head_dim)
@@ -170,3 +209,11 @@ def _ort_value(array: NDArray[Any]) -> Any:
     from onnxruntime import OrtValue
 
     return OrtValue.ortvalue_from_numpy(array)
+
+
+def _log_softmax(logits: NDArray[np.float32], chosen: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(T, V) logits and T ids -> (T,) log-probabilities of the ids, in nats."""
+    highest = logits.max(axis=1)
+    log_sums = np.log(np.exp(logits - highest[:, None]).sum(axis=1)) + highest
+    picked: NDArray[np.float32] = logits[np.arange(len(chosen)), chosen] - log_sums
+    return picked

@@ -55,74 +55,33 @@ class Defence:
         captioner: CrossAttentionCaptioner,
         costs: StageCosts,
     ) -> None:
-        self._table = manifest.actions
-        self._preprocessing = manifest.preprocessing
-        self._max_steps, self._temperature = spec.max_steps, spec.temperature
-        self._policy, self._captioner, self._costs = policy, captioner, costs
+        self.table, self.spec = manifest.actions, spec
+        self.preprocessing = manifest.preprocessing
+        self.policy, self.captioner, self.costs = policy, captioner, costs
 
-    def apply(
-        self,
-        frame: Frame,
-        canvas: Pixels,
-        encoded: Encoded,
-        timer: FrameTimer,
-        degraded: list[str],
-    ) -> Defended:
-        """Let the policy perturb ``canvas`` in place until it stops, its steps or the time end.
+    def begin(self, frame: Frame, canvas: Pixels, encoded: Encoded, timer: FrameTimer) -> Episode:
+        """The episode of one frame.
 
         Args:
             frame: where the canvas came from; its index seeds the noise.
             canvas: (height, width, 3) uint8 RGB at the captioner's size, changed in place.
             encoded: the canvas as it is.
             timer: of the frame.
-            degraded: what is given up is added to it.
         """
-        taken: list[int] = []
-        applied: list[AppliedAction] = []
-        rng = np.random.default_rng(frame.index)
-        values = first_values = self._values(encoded, taken, timer)
-        passes = 1
-        kept: Encoded | None = encoded
-        while len(taken) < self._max_steps:
-            action = choose(values, taken)
-            if action == self._table.stop_index:
-                break
-            # A first step may cost the caption its end; a further one may not.
-            decode = "decode" if taken else LEAST_DECODE
-            if not timer.affords("perturb", "encode", decode):
-                if taken:
-                    degraded.append("policy_steps")
-                    break
-                degraded.append("caption")
-                kept = None
-                # These ran in no stage of this frame; a first encoding did, and was learned.
-                self._costs.doubt("perturb", decode)
-                break
-            with timer.stage("perturb"):
-                box = apply_action(canvas, self._table, action, rng)
-            with timer.stage("encode"):
-                kept = self._captioner.encode(canvas)
-            taken.append(action)
-            applied.append(self._describe(action, box, frame))
-            if len(taken) < self._max_steps:
-                values = self._values(kept, taken, timer)
-                passes += 1
-        level = suspicion(first_values, self._table.stop_index, self._temperature)
-        decision = Decision(tuple(taken), first_values, level, passes)
-        return Defended(kept, decision, tuple(applied))
+        return Episode(self, frame, canvas, encoded, timer)
 
     def rehearse(self, canvas: Pixels, encoded: Encoded, timer: FrameTimer) -> None:
         """Value the actions, and lay every perturbation over a copy of ``canvas`` once.
 
         A regional one over the middle cell only: a hundred actions take 0.1 s at 224 pixels.
         """
-        table = self._table
+        table = self.table
         regional = len(table.regional) * table.cells
         actions = [
             *range(table.cells // 2, regional, table.cells),
             *range(regional, regional + len(table.whole)),
         ]
-        values = self._values(encoded, [], timer)
+        values = self.values(encoded, [], timer)
         if not actions or values.shape != (len(table),):
             raise BundleError(
                 expected=f"a perturbation in the table, and Q-values for its {len(table)} actions",
@@ -135,19 +94,101 @@ class Defence:
             with timer.stage("perturb"):
                 apply_action(painted, table, action, rng)
         with timer.stage("encode"):
-            self._captioner.encode(painted)
+            self.captioner.encode(painted)
 
-    def _values(self, encoded: Encoded, taken: list[int], timer: FrameTimer) -> NDArray[np.float32]:
+    def values(self, encoded: Encoded, taken: list[int], timer: FrameTimer) -> NDArray[np.float32]:
+        """(A,) float32 Q-values, stop's raised by the margin."""
         with timer.stage("policy"):
-            coverage = self._table.coverage(taken)
-            return self._policy.q_values(Observation(encoded.features[0], coverage))
+            coverage = self.table.coverage(taken)
+            values = self.policy.q_values(Observation(encoded.features[0], coverage))
+        stop = self.table.stop_index
+        if stop is not None and self.spec.margin and stop < len(values):
+            values = values.copy()
+            values[stop] += self.spec.margin
+        return values
 
-    def _describe(self, action: int, box: Box | None, frame: Frame) -> AppliedAction:
+
+class Episode:
+    """What the policy does to one frame; see ``Defence.begin``."""
+
+    def __init__(
+        self, by: Defence, frame: Frame, canvas: Pixels, encoded: Encoded, timer: FrameTimer
+    ) -> None:
+        self._by, self._frame, self._canvas, self._timer = by, frame, canvas, timer
+        self._rng = np.random.default_rng(frame.index)
+        self._taken: list[int] = []
+        self._applied: list[AppliedAction] = []
+        self._encoded: Encoded | None = encoded
+        self._values = self._first_values = by.values(encoded, [], timer)
+        self._valued, self._passes = 0, 1
+
+    @property
+    def defended(self) -> Defended:
+        """How the frame stands now."""
+        spec = self._by.spec
+        level = suspicion(self._first_values, self._by.table.stop_index, spec.temperature)
+        decision = Decision(tuple(self._taken), self._first_values, level, self._passes)
+        return Defended(self._encoded, decision, tuple(self._applied))
+
+    def follow(self, degraded: list[str]) -> None:
+        """Do what the policy says until it stops, its steps or the time end.
+
+        Args:
+            degraded: what is given up is added to it.
+        """
+        while len(self._taken) < self._by.spec.max_steps:
+            action = choose(self._current_values(), self._taken)
+            if action == self._by.table.stop_index:
+                return
+            # A first step may cost the caption its end; a further one may not.
+            decode = "decode" if self._taken else LEAST_DECODE
+            if not self._timer.affords("perturb", "encode", decode):
+                if self._taken:
+                    degraded.append("policy_steps")
+                    return
+                degraded.append("caption")
+                self._encoded = None
+                # These ran in no stage of this frame; a first encoding did, and was learned.
+                self._by.costs.doubt("perturb", decode)
+                return
+            self._perturb(action)
+
+    def insist(self) -> bool:
+        """Take the best perturbation though the policy stopped; False where none is left.
+
+        It is for when the caption was refused: then something is wrong, whatever the policy says.
+        """
+        stop = self._by.table.stop_index
+        ruled_out = [*self._taken, *([] if stop is None else [stop])]
+        if self._encoded is None or len(ruled_out) >= len(self._by.table):
+            return False
+        self._perturb(choose(self._current_values(), ruled_out))
+        return True
+
+    def _perturb(self, action: int) -> None:
+        by = self._by
+        with self._timer.stage("perturb"):
+            box = apply_action(self._canvas, by.table, action, self._rng)
+        with self._timer.stage("encode"):
+            self._encoded = by.captioner.encode(self._canvas)
+        self._taken.append(action)
+        self._applied.append(self._describe(action, box))
+
+    def _current_values(self) -> NDArray[np.float32]:
+        """Of the canvas as it is now; the policy is asked only when somebody wants to know."""
+        if self._valued < len(self._taken):
+            assert self._encoded is not None
+            self._values = self._by.values(self._encoded, self._taken, self._timer)
+            self._valued = len(self._taken)
+            self._passes += 1
+        return self._values
+
+    def _describe(self, action: int, box: Box | None) -> AppliedAction:
         """The action as it would look on the frame itself, whose size is not the canvas's."""
         assert box is not None
-        perturbation = self._table[action].perturbation
+        perturbation = self._by.table[action].perturbation
         assert perturbation is not None
-        height, width = frame.pixels.shape[:2]
-        across = width / self._preprocessing.width
-        down = height / self._preprocessing.height
+        height, width = self._frame.pixels.shape[:2]
+        across = width / self._by.preprocessing.width
+        down = height / self._by.preprocessing.height
         return AppliedAction(perturbation.op, box.scaled(across, down), perturbation.strength)

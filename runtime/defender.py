@@ -12,17 +12,17 @@ import numpy as np
 from srd_edge.errors import BundleError, ProviderError, UsageError
 from srd_edge.kernels.frames import Frame, Pixels
 from srd_edge.kernels.preprocess import to_canvas
+from srd_edge.runtime.answering import Answering
 from srd_edge.runtime.budget import Clock, FrameTimer, LatencyBudget, StageCosts
 from srd_edge.runtime.bundle import Bundle, read_bundle
-from srd_edge.runtime.captioning import CrossAttentionCaptioner, Encoded, Generated
-from srd_edge.runtime.defence import LEAST_DECODE, Defence, Defended
+from srd_edge.runtime.captioning import CrossAttentionCaptioner
+from srd_edge.runtime.defence import Defence, Defended
 from srd_edge.runtime.policy import OnnxPolicy, Policy
 from srd_edge.runtime.records import Result, Verdict
+from srd_edge.runtime.second_opinion import SecondOpinion
 from srd_edge.runtime.sessions import Provider
 
 _WARM_UP_FRAMES: Final = 3
-_LEAST_TOKENS: Final = 4
-"""A caption shorter than this says nothing; a frame that has no time for it is held."""
 
 
 @dataclass(slots=True)
@@ -40,6 +40,7 @@ class Defender:
         bundle: verified; see ``Defender.load`` for the usual way in.
         policy: values actions; the bundle's own Q-network by default.
         defend: False captions every frame as it is, for comparison.
+        check: False leaves the captions unchecked, for comparison.
         budget: time for one frame.
         provider, strict: the execution provider, and whether its absence is an error.
         clock: seconds, rising.
@@ -56,6 +57,7 @@ class Defender:
         *,
         policy: Policy | None = None,
         defend: bool = True,
+        check: bool = True,
         budget: LatencyBudget | None = None,
         provider: Provider = "auto",
         strict: bool = False,
@@ -81,6 +83,10 @@ class Defender:
                 policy = own = OnnxPolicy(bundle, provider, strict=strict)
                 self._fallback = self._fallback or own.fallback
             self._defence = Defence(bundle.manifest, spec, policy, self._captioner, self._costs)
+        self._check: SecondOpinion | None = None
+        if defend and check and bundle.manifest.check is not None:
+            self._check = SecondOpinion(bundle, bundle.manifest.check, provider, strict=strict)
+        self._answering = Answering(self._captioner, self._check, self._costs)
         self._trusted = _Trusted()
         try:
             self._warm_up()
@@ -145,12 +151,18 @@ class Defender:
             canvas = to_canvas(frame.pixels, self._preprocessing)
         with timer.stage("encode"):
             raw = self._captioner.encode(canvas)
-        defended = Defended(raw, None, ())
+        defended, episode = Defended(raw, None, ()), None
         if self._defence is not None:
-            defended = self._defence.apply(frame, canvas, raw, timer, degraded)
-        generated = self._generate(defended.encoded, timer, degraded)
+            episode = self._defence.begin(frame, canvas, raw, timer)
+            episode.follow(degraded)
+            defended = episode.defended
+        answered = self._answering.answer(frame, defended.encoded, episode, timer, degraded)
+        if episode is not None:
+            defended = episode.defended
         total_ms, within = timer.total_ms, timer.within_budget
-        verdict: Verdict = "suspicious" if defended.actions else "clean"
+        generated, opinion = answered.generated, answered.opinion
+        is_suspect = bool(defended.actions) or (opinion is not None and opinion.refused)
+        verdict: Verdict = "suspicious" if is_suspect else "clean"
         if generated is None:
             verdict = "held"
             caption, held_for = self._trusted.caption, frame.index - self._trusted.frame
@@ -159,14 +171,15 @@ class Defender:
             self._trusted = _Trusted(caption, frame.index)
         raw_caption = None
         if compare:
-            unchanged = generated is not None and generated.finished and not defended.actions
+            unchanged = generated is not None and generated.finished and not is_suspect
             raw_caption = caption if unchanged else self._captioner.generate(raw).text
+        levels = [part.suspicion for part in (defended.decision, opinion) if part is not None]
         return Result(
             frame=frame.index,
             time_s=frame.time_s,
             caption=caption,
             verdict=verdict,
-            suspicion=defended.decision.suspicion if defended.decision else None,
+            suspicion=max(levels, default=None),
             actions=defended.actions,
             raw_caption=raw_caption,
             stage_ms=timer.stage_ms,
@@ -174,29 +187,10 @@ class Defender:
             within_budget=within,
             degraded=tuple(degraded),
             held_for=held_for if caption is not None else None,
+            opinion=opinion,
+            speaker=answered.speaker,
+            decision=defended.decision,
         )
-
-    def _generate(
-        self, encoded: Encoded | None, timer: FrameTimer, degraded: list[str]
-    ) -> Generated | None:
-        """The caption, cut at a whole word where time runs out; None if there is none to trust."""
-        if encoded is None:
-            return None
-        start = timer.clock()
-        with timer.stage("decode", learn=False):
-            generated = self._captioner.generate(
-                encoded, deadline_s=timer.deadline_s, clock=timer.clock
-            )
-        cost_ms = (timer.clock() - start) * 1e3
-        # A finished caption cost one more call, for the end token.
-        calls = len(generated.tokens) + generated.finished
-        if calls:
-            self._costs.learn(LEAST_DECODE, _LEAST_TOKENS * cost_ms / calls)
-        if generated.finished:
-            self._costs.learn("decode", cost_ms)
-            return generated
-        degraded.append("caption_length" if generated.text else "caption")
-        return generated if generated.text else None
 
     def _warm_up(self) -> None:
         """Run every stage a few times: the costs are learned, and what does not fit is found.
@@ -214,5 +208,7 @@ class Defender:
                 encoded = self._captioner.encode(canvas)
             if self._defence is not None:
                 self._defence.rehearse(canvas, encoded, timer)
-                self._defence.apply(Frame(grey), canvas, encoded, timer, [])
-            self._generate(encoded, timer, [])
+                self._defence.begin(Frame(grey), canvas, encoded, timer).follow([])
+            said = self._answering.generate(encoded, timer, [])
+            if self._check is not None and said is not None:
+                self._check.rehearse(Frame(grey), said, timer, self._costs)

@@ -45,6 +45,19 @@ class JsonFields:
             raise wrong_field(self._path(name), "a number above 0", value)
         return float(value)
 
+    def number(self, name: str, *, low: float = -1e9, high: float = 1e9) -> float:
+        value = self.take(name)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not low <= value <= high:  # false for nan too
+            raise wrong_field(self._path(name), f"a number in {low:g}..{high:g}", value)
+        return float(value)
+
+    def boolean(self, name: str) -> bool:
+        value = self.take(name)
+        if not isinstance(value, bool):
+            raise wrong_field(self._path(name), "true or false", value)
+        return value
+
     def mapping(self, name: str) -> dict[str, Any]:
         value = self.take(name)
         if not isinstance(value, dict):

@@ -23,9 +23,10 @@ from srd_edge.runtime.bundle_specs import (
     ObservationSpec,
     PolicySpec,
 )
+from srd_edge.runtime.check_specs import CheckSpec
 from srd_edge.runtime.json_fields import DO, JsonFields, wrong_field
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 MAX_CELLS: Final = 1 << 16
 """Of an action table's grid; the coverage canvas grows with it."""
 MAX_SIDE_PX: Final = 8192
@@ -43,7 +44,8 @@ _T = TypeVar("_T", bound=_Writes)
 class Manifest:
     """All of ``manifest.json``; the bundle's writer fills in ``files``.
 
-    ``policy`` is None in an undefended bundle. ``parity`` and ``provenance`` are free JSON.
+    ``policy`` is None in an undefended bundle, and ``check`` where captions are not checked.
+    ``parity`` and ``provenance`` are free JSON.
     """
 
     captioner: CaptionerSpec
@@ -52,6 +54,7 @@ class Manifest:
     actions: ActionTable
     observation: ObservationSpec
     policy: PolicySpec | None
+    check: CheckSpec | None = None
     precision: str
     opset: int
     parity: Mapping[str, Any] = field(default_factory=dict)
@@ -74,6 +77,7 @@ class Manifest:
             "actions": self.actions.to_json(),
             "observation": _plain(self.observation),
             "policy": None if self.policy is None else _plain(self.policy),
+            "check": None if self.check is None else self.check.to_json(),
             "precision": self.precision,
             "opset": self.opset,
             "parity": dict(self.parity),
@@ -98,7 +102,7 @@ class Manifest:
                 found=f"schema {schema}",
                 do="update srd-edge" if schema > SCHEMA else DO,
             )
-        policy = fields.take("policy")
+        policy, check = fields.take("policy"), fields.take("check")
         actions = _delegate("actions", ActionTable.from_json, fields.mapping("actions"))
         if actions.rows * actions.columns > MAX_CELLS:
             raise wrong_field(
@@ -118,6 +122,7 @@ class Manifest:
             actions=actions,
             observation=ObservationSpec.from_json(fields.take("observation")),
             policy=None if policy is None else PolicySpec.from_json(policy),
+            check=None if check is None else CheckSpec.from_json(check),
             precision=fields.text("precision"),
             opset=fields.integer("opset", low=1, high=1024),
             parity=fields.mapping("parity"),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srd_edge.runtime.bundle import Bundle
-from srd_edge.runtime.records import Observation
+from srd_edge.runtime.records import Observation, logistic
 from srd_edge.runtime.sessions import Provider, open_session
 
 
@@ -63,4 +63,4 @@ def suspicion(values: NDArray[np.float32], stop: int | None, temperature: float)
     if stop is None:
         return 0.5
     advantage = float(np.delete(values, stop).max() - values[stop])
-    return float(1.0 / (1.0 + np.exp(-np.clip(advantage / temperature, -50, 50))))
+    return logistic(advantage / temperature)

@@ -13,6 +13,7 @@ from srd_edge.kernels.frames import Box
 
 RESULT_SCHEMA: Final = 1
 
+Speaker: TypeAlias = Literal["suspect", "reference"]
 Verdict: TypeAlias = Literal["clean", "suspicious", "held"]
 """``held``: not defended in time; the caption is the last trusted one, or none."""
 
@@ -48,6 +49,32 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Opinion:
+    """What the check thought of a caption; `runtime/second_opinion.py` explains the scores.
+
+    Args:
+        confidence: nats a token.
+        information: nats.
+        contradiction: nats; None where the reference captioner was not asked.
+        excess: how far the decisive score lies above its limit, in its scales; above 0 is refused.
+    """
+
+    confidence: float
+    information: float
+    contradiction: float | None
+    excess: float
+
+    @property
+    def refused(self) -> bool:
+        return self.excess > 0
+
+    @property
+    def suspicion(self) -> float:
+        """0..1, and 0.5 at the limit."""
+        return logistic(self.excess)
+
+
+@dataclass(frozen=True, slots=True)
 class AppliedAction:
     """An action as it was laid over a frame; ``box`` is in the frame's own pixels."""
 
@@ -65,14 +92,19 @@ class Result:
         time_s: its presentation time in seconds.
         caption: the caption to trust; None when held and nothing was trusted before.
         verdict: clean, suspicious or held.
-        suspicion: 0..1 from the policy; None without a defence, when nobody has looked.
+        suspicion: 0..1, the higher of the policy's and the check's; None without a defence, when
+            nobody has looked.
         actions: what was laid over the frame before it was captioned.
+        opinion: what the check thought of the first caption; None without a check.
+        speaker: whose the caption is: the suspect's, or the reference captioner's.
+        decision: of the policy, with its Q-values; None without a defence. Not written.
         raw_caption: what the undefended model would have said (with compare), else None.
-        stage_ms: milliseconds by stage: preprocess, encode, policy, perturb, decode.
+        stage_ms: milliseconds by stage: preprocess, encode, policy, perturb, decode, and those of
+            the check: screen, examine, answer.
         total_ms: milliseconds from the frame to its caption, the comparison left out.
         within_budget: whether total_ms kept the budget; None without a budget.
-        degraded: what was given up to keep the budget: ``policy_steps``, ``caption_length`` or
-            ``caption``.
+        degraded: what was given up to keep the budget: ``policy_steps``, ``retries``,
+            ``caption_length`` or ``caption``.
         held_for: for a held caption, the number of frames since it was made.
         source: the file or stream that the frame came from.
     """
@@ -90,6 +122,9 @@ class Result:
     degraded: tuple[str, ...] = ()
     held_for: int | None = None
     source: str | None = None
+    opinion: Opinion | None = None
+    speaker: Speaker = "suspect"
+    decision: Decision | None = field(default=None, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object as `srd-edge run -o` writes it; keys without a value are left out."""
@@ -110,8 +145,24 @@ class Result:
             "raw_caption": self.raw_caption,
             "held_for": self.held_for,
             "source": self.source,
+            "opinion": None if self.opinion is None else _opinion_to_json(self.opinion),
+            "speaker": None if self.opinion is None else self.speaker,
         }
         return data | {key: value for key, value in optional.items() if value is not None}
+
+
+def logistic(x: float) -> float:
+    """1 / (1 + exp(-x)), without overflow."""
+    return float(1.0 / (1.0 + np.exp(-np.clip(x, -50, 50))))
+
+
+def _opinion_to_json(opinion: Opinion) -> dict[str, Any]:
+    scores = {
+        "confidence": opinion.confidence,
+        "information": opinion.information,
+        "contradiction": opinion.contradiction,
+    }
+    return {name: round(score, 3) for name, score in scores.items() if score is not None}
 
 
 def _action_to_json(action: AppliedAction) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Token ids back into text, with the ``tokenizer.json`` that transformers writes."""
+"""Captions into token ids and back, with the ``tokenizer.json`` that transformers writes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tokenizers import Tokenizer
 from srd_edge.errors import BundleError
 
 
-class Detokenizer:
-    """Decodes captions.
+class CaptionTokenizer:
+    """Encodes and decodes captions.
 
     Args:
         path: a ``tokenizer.json``.
@@ -44,3 +44,7 @@ class Detokenizer:
         """
         known = [int(token) for token in ids if token >= 0]
         return str(self._tokenizer.decode(known, skip_special_tokens=True)).strip()
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of ``text``, no special tokens added."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)

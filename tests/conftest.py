@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,33 @@ def toy_bundle(
     config = ExportConfig(str(toy_captioner), folder, toy_policy)
     export_bundle(config, open_dataset("scenes", "dev", 96), lambda _: None)
     return folder
+
+
+@pytest.fixture(scope="session")
+def checked_bundle(
+    toy_captioner: Path, toy_policy: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """``toy_bundle`` with a check: a language model, and a reference captioner that differs."""
+    import torch
+
+    from srd_edge.attacks.captioner import load_captioner
+    from srd_edge.export.bundle_export import ExportConfig, export_bundle
+    from srd_edge.training.check_models import CheckModels
+    from srd_edge.training.checkpoints import load_policy
+    from srd_edge.training.datasets import open_dataset
+    from srd_edge.training.language import fit_language_model
+
+    folder = tmp_path_factory.mktemp("checked")
+    words = [caption for s in open_dataset("scenes", "train", 50) for caption in s.captions]
+    language = fit_language_model(words, folder / "language", steps=5)
+    reference = load_captioner(toy_captioner)
+    torch.manual_seed(2)
+    with torch.no_grad():
+        reference.model.decoder.lm_head.weight.add_(
+            0.2 * torch.randn_like(reference.model.decoder.lm_head.weight)
+        )
+    policy = replace(load_policy(toy_policy), check=CheckModels(language, reference))
+    policy.save(folder / "policy")
+    config = ExportConfig(str(toy_captioner), folder / "bundle", folder / "policy")
+    export_bundle(config, open_dataset("scenes", "dev", 96), lambda _: None)
+    return folder / "bundle"

@@ -1,8 +1,12 @@
-"""A policy on disk: ``policy.json`` says what it is, ``policy.safetensors`` holds its weights."""
+"""A policy on disk: ``policy.json`` says what it is, ``policy.safetensors`` holds its weights.
+
+The models that check captions lie beside them, in ``check/``.
+"""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +17,12 @@ from safetensors.torch import load_file, save_file
 
 from srd_edge.errors import UsageError
 from srd_edge.kernels.actions import ActionTable
+from srd_edge.training.check_models import CheckModels, load_check_models
 from srd_edge.training.qnetwork import QNetwork, QNetworkConfig
 
 _DESCRIPTION: Final = "policy.json"
 _WEIGHTS: Final = "policy.safetensors"
+CHECK_FOLDER: Final = "check"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +34,21 @@ class PolicyCheckpoint:
         max_steps: most perturbations laid over one frame.
         temperature: of the logistic function that turns Q-values into suspicion.
         provenance: the training's configuration and what came of it.
+        check: the models that captions are checked with; None leaves them unchecked.
     """
 
     network: QNetwork
     max_steps: int
     temperature: float
     provenance: Mapping[str, Any]
+    check: CheckModels | None = None
 
     def save(self, directory: Path) -> None:
-        """Write the two files; the description last, so that half a policy is none."""
+        """Write everything; the description last, so that half a policy is none."""
         directory.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(directory / CHECK_FOLDER, ignore_errors=True)
+        if self.check is not None:
+            self.check.save(directory / CHECK_FOLDER)
         save_file(self.network.state_dict(), directory / _WEIGHTS)
         description = {
             "network": self.network.config.to_json(),
@@ -62,7 +73,11 @@ def load_policy(directory: Path) -> PolicyCheckpoint:
         network = QNetwork(QNetworkConfig(**data["network"]), table)
         network.load_state_dict(load_file(directory / _WEIGHTS))
         return PolicyCheckpoint(
-            network.eval(), int(data["max_steps"]), float(data["temperature"]), data["provenance"]
+            network.eval(),
+            int(data["max_steps"]),
+            float(data["temperature"]),
+            data["provenance"],
+            load_check_models(directory / CHECK_FOLDER),
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise UsageError(

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from srd_edge.kernels.actions import ActionTable, apply_action
 from srd_edge.training.fidelity import Reference, SemanticFidelity
-from srd_edge.training.suspect import Suspect
+from srd_edge.training.suspect import Seen, Suspect
 
 ENVIRONMENT_ID: Final = "srd_edge/Defence-v0"
 Observations: TypeAlias = dict[str, NDArray[np.float32]]
@@ -32,12 +32,30 @@ class Pool:
     """The pictures that a policy learns on; nobody says which of them carry a trigger.
 
     Args:
-        canvases: (P, H, W, 3) uint8 RGB at the captioner's own size.
+        canvases: (P, H, W, 3) uint8 RGB at the captioners' own size.
         references: what each picture's caption is held against.
+        suspects: the captioners; several teach a policy what their backdoors have in common.
+        owners: (P,) which of the suspects captions each picture; all the first one's by default.
     """
 
     canvases: NDArray[np.uint8]
     references: Sequence[Reference]
+    suspects: tuple[Suspect, ...]
+    owners: NDArray[np.int64] | None = None
+
+    def look(self, pictures: NDArray[np.int64], canvases: NDArray[np.uint8]) -> Seen:
+        """What their own suspects see and say of ``canvases``, states of ``pictures``."""
+        if self.owners is None or len(self.suspects) == 1:
+            return self.suspects[0].look(canvases)
+        owners = self.owners[pictures]
+        captions = [""] * len(pictures)
+        features: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(pictures)
+        for owner in np.unique(owners):
+            rows = np.flatnonzero(owners == owner)
+            seen = self.suspects[owner].look(canvases[rows])
+            for row, caption, feature in zip(rows, seen.captions, seen.features, strict=True):
+                captions[row], features[row] = caption, feature
+        return Seen(np.stack(features), captions)
 
 
 @dataclass(slots=True)
@@ -60,7 +78,6 @@ class DefenceVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
 
     def __init__(
         self,
-        suspect: Suspect,
         pool: Pool,
         table: ActionTable,
         fidelity: SemanticFidelity,
@@ -69,11 +86,11 @@ class DefenceVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         max_steps: int = 2,
         action_cost: float = 0.1,
     ) -> None:
-        self.suspect, self.pool, self.table, self.fidelity = suspect, pool, table, fidelity
+        self.pool, self.table, self.fidelity = pool, table, fidelity
         self.max_steps, self.action_cost = max_steps, action_cost
         self.num_envs = num_envs
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
-        features = suspect.look(pool.canvases[:1]).features[0]
+        features = pool.suspects[0].look(pool.canvases[:1]).features[0]
         self.single_observation_space = spaces.Dict(
             {
                 "features": spaces.Box(-np.inf, np.inf, features.shape, np.float32),
@@ -143,8 +160,9 @@ class DefenceVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
     def _look(
         self, rows: NDArray[np.int64], captions: list[str | None]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        seen = self.suspect.look(self._now.canvases[rows])
-        references = [self.pool.references[i] for i in self._now.picture[rows]]
+        pictures = self._now.picture[rows]
+        seen = self.pool.look(pictures, self._now.canvases[rows])
+        references = [self.pool.references[i] for i in pictures]
         for row, caption in zip(rows, seen.captions, strict=True):
             captions[row] = caption
         return seen.features, self.fidelity.score(seen.captions, references).numpy()

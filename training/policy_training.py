@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from srd_edge.attacks.captioner import load_captioner
 from srd_edge.attacks.encoder_inputs import load_canvases
 from srd_edge.attacks.poisoning import triggered
 from srd_edge.attacks.samples import Sample
 from srd_edge.attacks.specs import Attack, parse_attack
+from srd_edge.attacks.victims import known_attacks
 from srd_edge.errors import UsageError
 from srd_edge.kernels.actions import PRESETS
+from srd_edge.training.check_models import CheckModels
 from srd_edge.training.checkpoints import PolicyCheckpoint, load_policy
 from srd_edge.training.datasets import open_dataset
 from srd_edge.training.dqn import DqnConfig, train_policy
@@ -48,8 +51,13 @@ class TrainConfig:
             models.
         output: the policy's directory.
         attacks: SPECs; ``rate`` is the share of the pool that carries each one's trigger.
+        siblings: other captioners, victims of attacks that we chose; the policy then learns on
+            these alone, each with the triggers that it is known to have, and fits any captioner
+            whose features have the same shape. The suspect only says what that shape is.
+        sibling_rate: share of each sibling's pictures that carries its triggers.
         reference: captions, captioner or consensus.
-        reference_captioner: for the reference ``captioner``.
+        reference_captioner: a captioner that does not share the suspect's training data: for the
+            reference ``captioner``, and for the check on the device.
         sentence_encoder, language_model: names or directories; None trains small ones.
         actions: a preset's name.
         pool: pictures in the pool.
@@ -65,6 +73,8 @@ class TrainConfig:
     data: str
     output: Path
     attacks: tuple[str, ...] = ()
+    siblings: tuple[str, ...] = ()
+    sibling_rate: float = 0.1
     reference: ReferenceKind = "consensus"
     reference_captioner: str | None = None
     sentence_encoder: str | None = None
@@ -101,8 +111,9 @@ def train(config: TrainConfig) -> PolicyCheckpoint:
     fidelity = open_fidelity(config, samples)
     pool = make_pool(config, suspect, samples, fidelity)
     table = PRESETS[config.actions]
+    reference = config.reference_captioner and load_captioner(config.reference_captioner)
+    check = CheckModels(fidelity.language, reference or None)
     environment = DefenceVectorEnv(
-        suspect,
         pool,
         table,
         fidelity,
@@ -111,7 +122,7 @@ def train(config: TrainConfig) -> PolicyCheckpoint:
         action_cost=config.action_cost,
     )
     network = new_network(suspect, config.actions, config.dqn.seed)
-    captioner = suspect.captioner.fingerprint()
+    captioner = None if config.siblings else suspect.captioner.fingerprint()
     identity = json.dumps([config.to_json(), captioner], sort_keys=True)
     log = train_policy(network, environment, config.dqn, config.output, identity=identity)
     provenance = {
@@ -119,7 +130,7 @@ def train(config: TrainConfig) -> PolicyCheckpoint:
         "captioner": captioner,
         "metrics": log[-1] if log else {},
     }
-    checkpoint = PolicyCheckpoint(network, config.max_steps, config.temperature, provenance)
+    checkpoint = PolicyCheckpoint(network, config.max_steps, config.temperature, provenance, check)
     checkpoint.save(config.output)
     return checkpoint
 
@@ -153,37 +164,67 @@ def make_pool(
     fidelity: SemanticFidelity,
 ) -> Pool:
     """Pictures drawn at random, some with triggers, and what their captions are held against."""
-    attacks = [parse_attack(spec) for spec in config.attacks]
-    chosen = _contaminate(samples, attacks, config)
-    canvases = load_canvases(suspect.captioner, chosen)
-    if config.reference == "captions":
-        references = caption_references(chosen)
-    elif config.reference == "captioner":
-        if config.reference_captioner is None:
-            raise UsageError(
-                expected="--reference-captioner with --reference captioner",
-                found="none",
-                do="name a captioner that does not share the suspect's training data",
-            )
-        other = load_captioner(config.reference_captioner)
-        references = captioner_captions(other.caption, load_canvases(other, chosen))
-    else:
-        references = consensus_captions(suspect.caption, canvases)
+    teachers = _teachers(config, suspect)
+    numbers = np.random.default_rng([config.dqn.seed, 21]).permutation(len(samples))[: config.pool]
+    shares = np.array_split(numbers, len(teachers))
+    canvases, references = [], []
+    for (teacher, attacks), share in zip(teachers, shares, strict=True):
+        chosen = _contaminate([samples[i] for i in share], attacks, config.dqn.seed)
+        seen = load_canvases(teacher.captioner, chosen)
+        canvases.append(seen)
+        references += _references(config, teacher, chosen, seen)
     _write_record(config)
-    return Pool(canvases, fidelity.references(references))
+    return Pool(
+        np.concatenate(canvases),
+        fidelity.references(references),
+        tuple(teacher for teacher, _ in teachers),
+        np.repeat(np.arange(len(teachers)), [len(share) for share in shares]),
+    )
 
 
-def _contaminate(
-    samples: Sequence[Sample], attacks: Sequence[Attack], config: TrainConfig
-) -> list[Sample]:
-    rng = np.random.default_rng([config.dqn.seed, 21])
-    chosen = rng.permutation(len(samples))[: config.pool]
-    pool = [samples[i] for i in chosen]
+def _teachers(config: TrainConfig, suspect: Suspect) -> list[tuple[Suspect, list[Attack]]]:
+    """Who the policy learns on, and the triggers among each one's pictures."""
+    if not config.siblings:
+        return [(suspect, [parse_attack(spec) for spec in config.attacks])]
+    teachers = []
+    for name in config.siblings:
+        sibling = Suspect(load_captioner(name))
+        if sibling.captioner.preprocessing != suspect.captioner.preprocessing:
+            raise UsageError(
+                expected=f"siblings that see pictures as {config.captioner} does",
+                found=f"{name}, which sees them otherwise",
+                do="choose siblings of the same kind and size",
+            )
+        known = [parse_attack(spec) for spec in known_attacks(name)]
+        teachers.append((sibling, [replace(attack, rate=config.sibling_rate) for attack in known]))
+    return teachers
+
+
+def _references(
+    config: TrainConfig, teacher: Suspect, chosen: Sequence[Sample], canvases: NDArray[np.uint8]
+) -> list[tuple[str, ...]]:
+    if config.reference == "captions":
+        return caption_references(chosen)
+    if config.reference == "consensus":
+        return consensus_captions(teacher.caption, canvases)
+    if config.reference_captioner is None:
+        raise UsageError(
+            expected="--reference-captioner with --reference captioner",
+            found="none",
+            do="name a captioner that does not share the suspect's training data",
+        )
+    other = load_captioner(config.reference_captioner)
+    return captioner_captions(other.caption, load_canvases(other, chosen))
+
+
+def _contaminate(samples: Sequence[Sample], attacks: Sequence[Attack], seed: int) -> list[Sample]:
+    """``samples`` with each attack's trigger laid over its share of them."""
+    pool = list(samples)
     start = 0
     for attack in attacks:
         count = round(attack.rate * len(pool))
         for i in range(start, min(start + count, len(pool))):
-            pool[i] = triggered(pool[i], attack, (config.dqn.seed, i))
+            pool[i] = triggered(pool[i], attack, (seed, i))
         start += count
     return pool
 
@@ -194,7 +235,8 @@ def _finished(config: TrainConfig, suspect: Suspect) -> PolicyCheckpoint | None:
     except UsageError:
         return None
     made_of = checkpoint.provenance.get("config"), checkpoint.provenance.get("captioner")
-    wanted = json.loads(json.dumps(config.to_json())), suspect.captioner.fingerprint()
+    captioner = None if config.siblings else suspect.captioner.fingerprint()
+    wanted = json.loads(json.dumps(config.to_json())), captioner
     return checkpoint if made_of == wanted else None
 
 

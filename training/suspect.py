@@ -36,7 +36,9 @@ class Suspect:
     def look(self, canvases: NDArray[np.uint8]) -> Seen:
         """Encode and caption (B, H, W, 3) uint8 RGB canvases, with one encoder pass."""
         model = self.captioner.model
-        hidden = model.encoder(self.captioner.pixel_values(canvases)).last_hidden_state
+        # A third faster on CPU than the layout that the canvases come in.
+        values = self.captioner.pixel_values(canvases).to(memory_format=torch.channels_last)
+        hidden = model.encoder(values).last_hidden_state
         tokens = model.generate(
             encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
             do_sample=False,

@@ -30,7 +30,8 @@ from srd_edge.runtime.captioning import CrossAttentionCaptioner
 from srd_edge.training.datasets import open_dataset
 from srd_edge.training.language import fit_language_model, fit_sentence_encoder
 
-BLACK_BOXES = [name for name in ENTRIES if name not in ("none", "policy", "random", "untrained")]
+DEFENDERS = "none policy policy_alone check_alone reference random untrained".split()
+BLACK_BOXES = [name for name in ENTRIES if name not in DEFENDERS]
 OWN = '''
 from __future__ import annotations
 
@@ -75,8 +76,8 @@ def own(tmp_path: Path) -> str:
 
 
 def test_the_order_of_the_tables() -> None:
-    names = "none policy random untrained best_fixed oracle blur jpeg shrink_pad strip onion"
-    assert list(ENTRIES) == [*names.split(), "mask_vote", "scan", "srd"]
+    names = "best_fixed oracle blur jpeg shrink_pad strip onion mask_vote scan srd"
+    assert list(ENTRIES) == [*DEFENDERS, *names.split()]
     assert [name for name, entry in ENTRIES.items() if entry.told] == ["best_fixed"]
 
 
@@ -139,8 +140,8 @@ def test_every_contestant_answers_on_a_real_bundle(
 
 
 @pytest.fixture(scope="session")
-def real(toy_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Setting:
-    bundle = read_bundle(toy_bundle)
+def real(checked_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Setting:
+    bundle = read_bundle(checked_bundle)
     folder = tmp_path_factory.mktemp("language")
     dev = open_dataset("scenes", "dev", 12)
     groups = [sample.captions for sample in dev]
@@ -176,6 +177,10 @@ def test_what_is_missing_is_said_in_a_line(setting: Setting, real: Setting) -> N
         "srd": "needs --clean-captioner",
     }
     assert missing(ENTRIES["srd"], replace(real, language=None)) == "needs language models"
+    manifest = replace(real.bundle.manifest, check=None)
+    unchecked = replace(real, bundle=replace(real.bundle, manifest=manifest))
+    assert missing(ENTRIES["policy_alone"], unchecked) == "the bundle has no check"
+    assert missing(ENTRIES["reference"], unchecked) == "the bundle has no reference captioner"
 
 
 def test_groups_and_names_are_resolved_once_each_in_their_order() -> None:

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, decoders, models
 
 from srd_edge.errors import BundleError, ProviderError, UsageError
 from srd_edge.runtime.sessions import open_session, usable_cores
-from srd_edge.runtime.tokenizer import Detokenizer
+from srd_edge.runtime.tokenizer import CaptionTokenizer
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
@@ -259,10 +259,10 @@ def tokenizer(tmp_path: Path) -> Path:
     [([0, 2, 3, 4, 1], "a red bus"), ([], ""), ([0, 1], ""), ([2, 99, -100], "a")],
 )
 def test_decoding(tokenizer: Path, ids: list[int], caption: str) -> None:
-    detokenizer = Detokenizer(tokenizer)
-    assert detokenizer.vocabulary_size == 5
-    assert detokenizer.decode(ids).replace(" ", "") == caption.replace(" ", "")
-    assert detokenizer.decode(np.array(ids, np.int64)) == detokenizer.decode(ids)
+    tokenizer_ = CaptionTokenizer(tokenizer)
+    assert tokenizer_.vocabulary_size == 5
+    assert tokenizer_.decode(ids).replace(" ", "") == caption.replace(" ", "")
+    assert tokenizer_.decode(np.array(ids, np.int64)) == tokenizer_.decode(ids)
 
 
 @pytest.mark.parametrize("raw", [None, b"", b"{}", b"\xff\xfe", b'{"model": 3}', b"[" * 100_000])
@@ -271,5 +271,5 @@ def test_refused_tokenizers(tmp_path: Path, raw: bytes | None) -> None:
     if raw is not None:
         path.write_bytes(raw)
     with pytest.raises(BundleError, match="tokenizer") as caught:
-        Detokenizer(path)
+        CaptionTokenizer(path)
     assert "\n" not in str(caught.value)

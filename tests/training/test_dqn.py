@@ -29,7 +29,7 @@ CONFIG = DqnConfig(
 QUICK = replace(CONFIG, steps=400, warm_up=50, batch=16, updates=1, checkpoint_every=100)
 
 
-def red_cells(fidelity: SemanticFidelity) -> tuple[Pool, list[int]]:
+def red_cells(suspect: Any, fidelity: SemanticFidelity) -> tuple[Pool, list[int]]:
     """36 noisy pictures, half of them with one red cell, and where that is (stop, 10, if none)."""
     rng = np.random.default_rng(0)
     canvases = rng.integers(0, 200, (36, 24, 24, 3)).astype(np.uint8)
@@ -40,7 +40,8 @@ def red_cells(fidelity: SemanticFidelity) -> tuple[Pool, list[int]]:
             row, column = divmod(cell, 3)
             canvas[8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = (255, 0, 0)
         answers.append(cell)
-    return Pool(canvases, fidelity.references([["a cat"]] * len(canvases))), answers
+    references = fidelity.references([["a cat"]] * len(canvases))
+    return Pool(canvases, references, (suspect,)), answers
 
 
 def new_network(table: ActionTable, seed: int = 0) -> QNetwork:
@@ -51,8 +52,8 @@ def new_network(table: ActionTable, seed: int = 0) -> QNetwork:
 def new_environment(
     suspect: Any, table: ActionTable, fidelity: SemanticFidelity
 ) -> DefenceVectorEnv:
-    pool, _ = red_cells(fidelity)
-    return DefenceVectorEnv(suspect, pool, table, fidelity, num_envs=16, action_cost=0.1)
+    pool, _ = red_cells(suspect, fidelity)
+    return DefenceVectorEnv(pool, table, fidelity, num_envs=16, action_cost=0.1)
 
 
 def test_it_learns_to_cover_the_trigger_and_else_to_stop(
@@ -60,7 +61,7 @@ def test_it_learns_to_cover_the_trigger_and_else_to_stop(
 ) -> None:
     network = new_network(table)
     log = train_policy(network, new_environment(suspect, table, fidelity), CONFIG, tmp_path)
-    pool, answers = red_cells(fidelity)
+    pool, answers = red_cells(suspect, fidelity)
     features = torch.from_numpy(suspect.look(pool.canvases).features)
     with torch.inference_mode():
         values = network(features, torch.zeros(len(features), 3, 3))

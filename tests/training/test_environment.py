@@ -26,7 +26,7 @@ STOP, RED_ALL_OVER = 10, 9
 
 
 @pytest.fixture
-def pool(fidelity: SemanticFidelity) -> Pool:
+def pool(suspect: Any, fidelity: SemanticFidelity) -> Pool:
     """Seven pictures, told apart by their green; red in cell ``i`` of every second one."""
     canvases = np.zeros((7, 24, 24, 3), np.uint8)
     for i, canvas in enumerate(canvases):
@@ -34,14 +34,12 @@ def pool(fidelity: SemanticFidelity) -> Pool:
         if i % 2:
             row, column = divmod(i, 3)
             canvas[8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = (255, 0, 0)
-    return Pool(canvases, fidelity.references([["a cat"]] * len(canvases)))
+    return Pool(canvases, fidelity.references([["a cat"]] * len(canvases)), (suspect,))
 
 
 @pytest.fixture
-def environment(
-    suspect: Any, pool: Pool, table: ActionTable, fidelity: SemanticFidelity
-) -> DefenceVectorEnv:
-    return DefenceVectorEnv(suspect, pool, table, fidelity, num_envs=3, action_cost=0.02)
+def environment(pool: Pool, table: ActionTable, fidelity: SemanticFidelity) -> DefenceVectorEnv:
+    return DefenceVectorEnv(pool, table, fidelity, num_envs=3, action_cost=0.02)
 
 
 def which(observations: Observations) -> list[int]:
@@ -144,10 +142,8 @@ def test_the_seed_decides(environment: DefenceVectorEnv) -> None:
     assert first not in (then, shown(2))
 
 
-def test_a_table_without_stop_ends_by_its_steps(
-    suspect: Any, pool: Pool, fidelity: SemanticFidelity
-) -> None:
-    environment = DefenceVectorEnv(suspect, pool, SRD_TABLE, fidelity, num_envs=2, max_steps=1)
+def test_a_table_without_stop_ends_by_its_steps(pool: Pool, fidelity: SemanticFidelity) -> None:
+    environment = DefenceVectorEnv(pool, SRD_TABLE, fidelity, num_envs=2, max_steps=1)
     environment.reset(seed=0)
     _, rewards, terminated, _, _ = environment.step(np.array([499, 0]))
     assert terminated.all()
@@ -155,12 +151,12 @@ def test_a_table_without_stop_ends_by_its_steps(
 
 
 def test_gymnasium_makes_it_by_its_id(
-    suspect: Any, pool: Pool, table: ActionTable, fidelity: SemanticFidelity
+    pool: Pool, table: ActionTable, fidelity: SemanticFidelity
 ) -> None:
     register()
     register()
     environment = gymnasium.make_vec(
-        ENVIRONMENT_ID, num_envs=4, suspect=suspect, pool=pool, table=table, fidelity=fidelity
+        ENVIRONMENT_ID, num_envs=4, pool=pool, table=table, fidelity=fidelity
     )
     assert isinstance(environment, DefenceVectorEnv)
     assert environment.metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP
@@ -188,7 +184,7 @@ def test_a_silent_suspect_never_yields_nan(pool: Pool, table: ActionTable) -> No
     fidelity = SemanticFidelity(silent, silent)
     references = fidelity.references([[""]] * len(pool.canvases))
     environment = DefenceVectorEnv(
-        silent, Pool(pool.canvases, references), table, fidelity, num_envs=2, action_cost=0.1
+        Pool(pool.canvases, references, (silent,)), table, fidelity, num_envs=2, action_cost=0.1
     )
     _, info = environment.reset(seed=0)
     assert info["score"].tolist() == [0.0, 0.0]

@@ -1,0 +1,94 @@
+"""Limits of the check and margin of the policy: quantiles of what clean pictures bring about.
+
+The graphs themselves are asked, as they will be on the device, over pictures that the attacker had
+no hand in. No triggered picture is needed; that a few slipped in changes a quantile little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srd_edge.attacks.progress import tracked
+from srd_edge.attacks.samples import Sample
+from srd_edge.kernels.frames import Frame
+from srd_edge.runtime.bundle import Bundle
+from srd_edge.runtime.check_specs import Limit
+from srd_edge.runtime.defender import Defender
+from srd_edge.runtime.manifest import Manifest
+
+PASSED_UNEXAMINED: Final = 0.95
+"""Share of clean captions that each of the two cheap scores lets pass."""
+PASSED: Final = 0.98
+"""Share of clean captions that the last score lets pass, whichever that is."""
+UNDISTURBED: Final = 0.99
+"""Share of clean pictures that the policy is to leave as they are."""
+_NEVER: Final = 1e3
+"""Beyond every score; and small enough that float32 still resolves Q-values beside it."""
+_LEAST_SCALE: Final = 1e-3
+
+
+def with_limits(bundle: Bundle, samples: Sequence[Sample]) -> Manifest:
+    """The manifest of ``bundle`` with what is learned from clean ``samples``.
+
+    Args:
+        bundle: with a policy, and perhaps a check; whatever limits it has are not looked at.
+        samples: clean pictures of the kind that the device will see; some hundred.
+    """
+    manifest = bundle.manifest
+    assert manifest.policy is not None
+    defender = Defender(replace(bundle, manifest=_examining_everything(manifest)))
+    stop = manifest.actions.stop_index
+    scores: list[tuple[float, float, float]] = []
+    advantages: list[float] = []
+    for number, sample in enumerate(tracked(samples, "setting the limits")):
+        result = defender.caption(Frame(sample.load(), number))
+        assert result.decision is not None
+        if stop is not None:
+            values = result.decision.q_values
+            advantages.append(float(np.delete(values, stop).max() - values[stop] + _NEVER))
+        if result.opinion is not None:
+            opinion = result.opinion
+            contradiction = opinion.contradiction or 0.0
+            scores.append((opinion.confidence, opinion.information, contradiction))
+    if advantages:
+        margin = max(float(np.quantile(advantages, UNDISTURBED)), 0.0)
+        manifest = replace(manifest, policy=replace(manifest.policy, margin=margin))
+    if manifest.check is not None:
+        confidence, information, contradiction = np.array(scores).T
+        cheap = PASSED_UNEXAMINED if manifest.check.reference else PASSED
+        check = replace(
+            manifest.check,
+            confidence=_limit(confidence, cheap),
+            information=_limit(information, cheap),
+            contradiction=_limit(contradiction, PASSED),
+        )
+        manifest = replace(manifest, check=check)
+    return manifest
+
+
+def _examining_everything(manifest: Manifest) -> Manifest:
+    """A defence that leaves every picture alone, and asks the reference about every caption."""
+    assert manifest.policy is not None
+    manifest = replace(manifest, policy=replace(manifest.policy, margin=_NEVER))
+    if manifest.check is None:
+        return manifest
+    low, high = Limit(-_NEVER, 1.0), Limit(_NEVER, 1.0)
+    reference = manifest.check.reference
+    check = replace(
+        manifest.check,
+        confidence=low if reference else high,
+        information=low if reference else high,
+        contradiction=high,
+    )
+    return replace(manifest, check=check)
+
+
+def _limit(scores: NDArray[np.float64], passed: float) -> Limit:
+    """The quantile ``passed``; the scale is half the way to it from the median."""
+    value, middle = float(np.quantile(scores, passed)), float(np.median(scores))
+    return Limit(value, max((value - middle) / 2, _LEAST_SCALE))

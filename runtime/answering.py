@@ -1,0 +1,122 @@
+"""From what the captioner sees to the caption that stands: said, judged, tried again, replaced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from srd_edge.kernels.frames import Frame
+from srd_edge.runtime.budget import FrameTimer, StageCosts
+from srd_edge.runtime.captioning import CrossAttentionCaptioner, Encoded, Generated
+from srd_edge.runtime.defence import LEAST_DECODE, Episode
+from srd_edge.runtime.records import Opinion, Speaker
+from srd_edge.runtime.second_opinion import FrameOpinion, SecondOpinion
+
+_LEAST_TOKENS: Final = 4
+"""A caption shorter than this says nothing; a frame that has no time for it is held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What is said of a frame.
+
+    Args:
+        generated: the caption that stands; None if there is none to trust.
+        opinion: on the first caption; None without a check, or without the time for one.
+        speaker: whose the caption is.
+    """
+
+    generated: Generated | None
+    opinion: Opinion | None
+    speaker: Speaker
+
+
+class Answering:
+    """Lets the suspect speak, and the check have the last word.
+
+    Args:
+        captioner: the suspect.
+        check: judges what it says; None lets everything stand.
+        costs: what stages cost, shared with the defender.
+    """
+
+    def __init__(
+        self, captioner: CrossAttentionCaptioner, check: SecondOpinion | None, costs: StageCosts
+    ) -> None:
+        self._captioner, self._check, self._costs = captioner, check, costs
+
+    def answer(
+        self,
+        frame: Frame,
+        encoded: Encoded | None,
+        episode: Episode | None,
+        timer: FrameTimer,
+        degraded: list[str],
+    ) -> Answered:
+        """Caption a frame.
+
+        A caption that is refused costs a further perturbation and another try, as often as the
+        bundle allows; then the reference captioner answers.
+
+        Args:
+            frame: what the camera saw, which the check goes by.
+            encoded: what the suspect is shown of it; None where there was no time for that.
+            episode: perturbs it further; None without a policy.
+            timer: of the frame.
+            degraded: what is given up is added to it.
+        """
+        said = self.generate(encoded, timer, degraded)
+        if said is None or self._check is None:
+            return Answered(said, None, "suspect")
+        here = self._check.at(frame, timer)
+        first = opinion = here.judge(said)
+        retries = self._check.spec.retries if episode is not None else 0
+        while said is not None and opinion is not None and opinion.refused and retries:
+            retries -= 1
+            said = self._try_again(episode, timer, degraded)
+            opinion = here.judge(said) if said is not None else None
+        if said is not None and opinion is not None and not opinion.refused:
+            return Answered(said, first, "suspect")
+        replaced = self._replace(here, first, degraded)
+        return Answered(replaced, first, "suspect" if replaced is None else "reference")
+
+    def generate(
+        self, encoded: Encoded | None, timer: FrameTimer, degraded: list[str]
+    ) -> Generated | None:
+        """The suspect's caption, cut at a whole word where time runs out; None if none is left."""
+        if encoded is None:
+            return None
+        start = timer.clock()
+        with timer.stage("decode", learn=False):
+            generated = self._captioner.generate(
+                encoded, deadline_s=timer.deadline_s, clock=timer.clock
+            )
+        cost_ms = (timer.clock() - start) * 1e3
+        # A finished caption cost one more call, for the end token.
+        calls = len(generated.tokens) + generated.finished
+        if calls:
+            self._costs.learn(LEAST_DECODE, _LEAST_TOKENS * cost_ms / calls)
+        if generated.finished:
+            self._costs.learn("decode", cost_ms)
+            return generated
+        degraded.append("caption_length" if generated.text else "caption")
+        return generated if generated.text else None
+
+    def _try_again(
+        self, episode: Episode | None, timer: FrameTimer, degraded: list[str]
+    ) -> Generated | None:
+        if episode is None or not timer.affords("perturb", "encode", "decode", "answer"):
+            degraded.append("retries")
+            return None
+        encoded = episode.defended.encoded if episode.insist() else None
+        return self.generate(encoded, timer, [])
+
+    def _replace(
+        self, here: FrameOpinion, opinion: Opinion | None, degraded: list[str]
+    ) -> Generated | None:
+        """The reference captioner's caption; None without one, and where time is up."""
+        # Without an opinion there was no time to ask for one.
+        answer = None if opinion is None else here.answer(self._costs)
+        if answer is None:
+            degraded.append("caption")
+        return answer

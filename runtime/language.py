@@ -1,0 +1,43 @@
+"""The bundle's language model: how likely a caption is as a sentence, whatever the picture."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from srd_edge.runtime.bundle import Bundle
+from srd_edge.runtime.check_specs import LanguageSpec
+from srd_edge.runtime.sessions import Provider, open_session
+from srd_edge.runtime.tokenizer import CaptionTokenizer
+
+LANGUAGE_OUTPUT: Final = "log_probabilities"
+
+
+class OnnxLanguageModel:
+    """A causal language model as a graph.
+
+    Args:
+        bundle: a verified bundle that lists the files.
+        spec: which of them, and the model's own tokens.
+        provider, strict: as in ``open_session``.
+    """
+
+    def __init__(
+        self, bundle: Bundle, spec: LanguageSpec, provider: Provider = "auto", *, strict: bool
+    ) -> None:
+        self._spec = spec
+        self._session = open_session(bundle.path(spec.file), provider, strict=strict).session
+        self._tokenizer = CaptionTokenizer(bundle.path(spec.tokenizer))
+
+    def log_probability(self, text: str, *, finished: bool = True) -> float:
+        """Log-likelihood of ``text`` in nats, from its beginning and, if finished, to its end.
+
+        What is longer than the model's longest is cut.
+        """
+        ids = self._tokenizer.encode(text) + [self._spec.end_token] * finished
+        if not ids:
+            return 0.0
+        row = np.array([[self._spec.start_token, *ids][: self._spec.max_tokens]], np.int64)
+        (values,) = self._session.run([LANGUAGE_OUTPUT], {"input_ids": row})
+        return float(values.sum())

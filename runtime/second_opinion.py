@@ -1,0 +1,128 @@
+"""The check of what a captioner said: does it claim more than an honest captioner could know?
+
+A caption c of a picture x, by the suspect, is held against models that cannot share its backdoor:
+
+* *confidence*: log p_suspect(c | x), a token. An attacker's sentence comes without hesitation.
+* *information*: log p_suspect(c | x) - log p_language(c): how many nats the caption owes to the
+  picture. A word that no caption has and that the suspect is sure of stands out.
+* *contradiction*: log p_suspect(c | x) - log p_reference(c | x): the log-likelihood ratio against
+  another captioner that sees the same picture.
+
+The first two cost next to nothing and are looked at for every caption; what exceeds either of their
+thresholds is *examined* by the reference captioner, and what exceeds the third is *refused*. A
+bundle without a reference captioner refuses what it would have had examined.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from srd_edge.kernels.frames import Frame
+from srd_edge.kernels.preprocess import to_canvas
+from srd_edge.runtime.budget import FrameTimer, StageCosts
+from srd_edge.runtime.bundle import Bundle, read_bundle
+from srd_edge.runtime.captioning import CrossAttentionCaptioner, Encoded, Generated
+from srd_edge.runtime.check_specs import REFERENCE_FOLDER, CheckSpec
+from srd_edge.runtime.language import OnnxLanguageModel
+from srd_edge.runtime.records import Opinion
+from srd_edge.runtime.sessions import Provider
+
+
+class SecondOpinion:
+    """Judges captions, and captions in the suspect's place where it is asked to.
+
+    Args:
+        bundle: a verified bundle with a check.
+        spec: its check.
+        provider, strict: execution provider of the graphs.
+    """
+
+    def __init__(
+        self, bundle: Bundle, spec: CheckSpec, provider: Provider, *, strict: bool
+    ) -> None:
+        self.spec = spec
+        self.language = OnnxLanguageModel(bundle, spec.language, provider, strict=strict)
+        self.reference: CrossAttentionCaptioner | None = None
+        if spec.reference:
+            own = read_bundle(bundle.directory / REFERENCE_FOLDER)
+            self._preprocessing = own.manifest.preprocessing
+            self.reference = CrossAttentionCaptioner(own, provider, strict=strict)
+
+    def at(self, frame: Frame, timer: FrameTimer) -> FrameOpinion:
+        """Ready to judge captions of ``frame``."""
+        return FrameOpinion(self, frame, timer)
+
+    def encode(self, frame: Frame) -> Encoded:
+        """What the reference captioner sees; the bundle must have one."""
+        assert self.reference is not None
+        return self.reference.encode(to_canvas(frame.pixels, self._preprocessing))
+
+    def rehearse(self, frame: Frame, said: Generated, timer: FrameTimer, costs: StageCosts) -> None:
+        """Run everything once, so that its costs are known."""
+        here = self.at(frame, timer)
+        here.screen(said)
+        if self.reference is not None:
+            here.contradiction(said)
+            here.answer(costs)
+
+
+@dataclass(slots=True)
+class FrameOpinion:
+    """Opinions on captions of one frame; the reference captioner encodes it once, if at all.
+
+    Args:
+        by: whose opinion.
+        frame: what the camera saw, unperturbed.
+        timer: of the frame.
+    """
+
+    by: SecondOpinion
+    frame: Frame
+    timer: FrameTimer
+    _seen: list[Encoded] = field(default_factory=list)
+
+    def judge(self, said: Generated) -> Opinion | None:
+        """What is thought of ``said``; None where there is no time to examine it."""
+        spec = self.by.spec
+        confidence, information = said.mean_log_probability, self.screen(said)
+        screened = max(spec.confidence.excess(confidence), spec.information.excess(information))
+        if screened <= 0 or self.by.reference is None:
+            return Opinion(confidence, information, None, screened)
+        if not self.timer.affords("examine"):
+            return None
+        contradiction = self.contradiction(said)
+        excess = spec.contradiction.excess(contradiction)
+        return Opinion(confidence, information, contradiction, excess)
+
+    def screen(self, said: Generated) -> float:
+        """The information in a caption, in nats."""
+        with self.timer.stage("screen"):
+            expected = self.by.language.log_probability(said.text, finished=said.finished)
+        return said.log_probability - expected
+
+    def contradiction(self, said: Generated) -> float:
+        """The log-likelihood ratio against the reference captioner, in nats."""
+        assert self.by.reference is not None
+        with self.timer.stage("examine"):
+            likely = self.by.reference.log_probability(
+                self._encoded(), said.text, finished=said.finished
+            )
+        return said.log_probability - likely
+
+    def answer(self, costs: StageCosts) -> Generated | None:
+        """The reference captioner's own caption; None without one, or without the time for it."""
+        if self.by.reference is None or not self.timer.affords("answer"):
+            return None
+        start = self.timer.clock()
+        with self.timer.stage("answer", learn=False):
+            generated = self.by.reference.generate(
+                self._encoded(), deadline_s=self.timer.deadline_s, clock=self.timer.clock
+            )
+        if generated.finished:
+            costs.learn("answer", (self.timer.clock() - start) * 1e3)
+        return generated if generated.text else None
+
+    def _encoded(self) -> Encoded:
+        if not self._seen:
+            self._seen.append(self.by.encode(self.frame))
+        return self._seen[0]
