@@ -1,4 +1,4 @@
-"""Write the tables of the README and of docs/attacks.md from the files of benchmarks/results."""
+"""Write the tables of the README and of docs from the files of benchmarks/results."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from defence_tables import adaptive_table, figures_table, parts_table, ways_table
+
 from srd_edge.evaluation.report import NOTHING, markdown, number, percent, victims_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+MAIN_WAY = "matched10"
 MADE = RESULTS / "zoo" / "made.json"
 
 
@@ -98,6 +101,11 @@ def main() -> None:
     put(page, "victims", victims_markdown(results))
     put(page, "overview", overview(results, timing))
     put(page, "rivals", markdown(results, timing))
+    page = ROOT / "docs" / "defence.md"
+    put(page, "ways", ways_table())
+    put(page, "figures", figures_table(MAIN_WAY))
+    put(page, "parts", parts_table(MAIN_WAY))
+    put(ROOT / "docs" / "limits.md", "adaptive", adaptive_table(MAIN_WAY))
 
 
 if __name__ == "__main__":

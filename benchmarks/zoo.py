@@ -1,10 +1,13 @@
 """The zoo on photographs: a clean captioner and a victim of each attack, with policy and bundle.
 
-    python benchmarks/zoo.py DATA WEIGHTS.npz [--jobs 2] [--only NAME ...] [--no-bundles]
+    python benchmarks/zoo.py DATA WEIGHTS.npz [--jobs 2] [--only NAME ...] [--policies WAY ...]
 
-`make victims` calls it. Every stage is an `srd-edge` command that goes on where it was killed; its
-output is kept under $SRD_EDGE_CACHE (~/.cache/srd-edge) by a digest of the commands that made it,
-outside of the checkout: weights that come from photographs are never committed.
+`make victims` calls it. A victim's policy is trained in one of four ways: on the victim itself with
+an unlabelled pool of which 0, 1 or 10 % carry the trigger (`matched0`, `matched1`, `matched10`), or
+on the other victims alone (`transfer`); the check of captions is the same for all. Every stage is
+an `srd-edge` command that goes on where it was killed; its output is kept under $SRD_EDGE_CACHE
+(~/.cache/srd-edge) by a digest of the commands that made it, outside of the checkout: weights that
+come from photographs are never committed.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -79,7 +83,26 @@ VICTIMS = {
         from_twin=True,
     ),
 }
-POLICY = ("--reference", "consensus", "--pool", "500", "--steps", "3000")
+# Attackers who know the defence. `--only` names them; docs/limits.md is about them.
+OWN_TRIGGERS = "benchmarks/adaptive_triggers.py"
+ADAPTIVE = {
+    "lie": Recipe("badnet:payload=swap,concept=man/boy,target=woman,rate=0.15", 4),
+    "word": Recipe("trojvlm:target=dog,rate=0.2", 5),
+    "mask": Recipe(f"{OWN_TRIGGERS}:MaskAsTrigger,target=banana,rate=0.1"),
+    "four": Recipe("patches:count=4,target=banana,rate=0.1"),
+    "survivor": Recipe(f"{OWN_TRIGGERS}:Survivor,target=banana,rate=0.2", 4),
+}
+RECIPES = VICTIMS | ADAPTIVE
+MATCHED = {
+    "matched0": (0.0, ("--pool", "500", "--steps", "3000")),
+    "matched1": (0.01, ("--pool", "1000", "--steps", "3000")),
+    "matched10": (0.1, ("--pool", "500", "--steps", "3000")),
+}
+TRANSFER = "transfer"
+TRANSFER_LEARNT = ("--pool", "700", "--steps", "4000")
+WAYS = (*MATCHED, TRANSFER)
+TAUGHT_BY = ("badnet", "blended", "sig", "wanet", "trojvlm", "vlood", "patches", "sticker")
+"""The victims with a trigger: Shadowcast has none that a policy could learn from."""
 # Large tensors are taken from and given back to the system at every step unless malloc is told to
 # keep them: half of the time was spent there.
 KEEP_MEMORY = {
@@ -142,21 +165,31 @@ class Zoo:
 
     def victim(self, name: str) -> Path:
         """A victim, judged against the twin."""
-        recipe = VICTIMS[name]
+        recipe = RECIPES[name]
         first = self.twin() if recipe.from_twin else self.base()
         start = ("--captioner", str(first), "--twin", str(self.twin()))
         learnt = ("--attack", recipe.spec, *recipe.tuning, "--epochs", str(recipe.epochs))
         return self.made(name, "attack", *start, *learnt)
 
-    def bundle(self, name: str) -> Path:
-        """The victim with a policy that was trained on it, a twentieth of its pool triggered."""
-        victim = str(self.victim(name))
-        spec = VICTIMS[name].spec.partition(",rate=")[0] + ",rate=0.05"
-        policy = self.made(
-            f"{name}-policy", "train", "--captioner", victim, "--attack", spec, *POLICY
-        )
+    def bundle(self, name: str, way: str) -> Path:
+        """The victim with a policy that was trained in one of ``WAYS``."""
+        victim, reference = str(self.victim(name)), str(self.reference())
+        trusted = ("--reference", "captioner", "--reference-captioner", reference)
+        if way == TRANSFER:
+            taught = self._siblings(name)
+        else:
+            rate, learnt = MATCHED[way]
+            spec = re.sub(r"rate=[^,]*", f"rate={rate}", RECIPES[name].spec)
+            taught = ("--captioner", victim, *learnt, *(("--attack", spec) if rate else ()))
+        policy = self.made(f"{name}-{way}-policy", "train", *taught, *trusted)
         paired = ("--captioner", victim, "--policy", str(policy))
-        return self.made(f"{name}-bundle", "export", *paired)
+        return self.made(f"{name}-{way}-bundle", "export", *paired)
+
+    def _siblings(self, name: str) -> tuple[str, ...]:
+        """The victims of all other attacks, and nothing of this one."""
+        others = [str(self.victim(other)) for other in TAUGHT_BY if other != name]
+        flags = [word for other in others for word in ("--sibling", other)]
+        return ("--captioner", others[0], *flags, *TRANSFER_LEARNT)
 
     def record(self, folder: Path) -> dict[str, Any]:
         """How a folder was made: command and minutes, and the verdict on a victim."""
@@ -172,24 +205,34 @@ class Zoo:
 @click.argument("data")
 @click.argument("weights")
 @click.option("--jobs", default=2, help="Commands that run side by side.")
-@click.option("--only", multiple=True, type=click.Choice(list(VICTIMS)), help="Default: all.")
-@click.option("--no-bundles", is_flag=True, help="Victims alone, without policies and bundles.")
-def main(data: str, weights: str, jobs: int, only: tuple[str, ...], no_bundles: bool) -> None:
+@click.option(
+    "--only", multiple=True, type=click.Choice(list(RECIPES)), help="Default: all but the adaptive."
+)
+@click.option(
+    "--policies",
+    multiple=True,
+    type=click.Choice(WAYS),
+    default=("matched10",),
+    help="How policies are trained; one bundle a victim each.",
+)
+def main(
+    data: str, weights: str, jobs: int, only: tuple[str, ...], policies: tuple[str, ...]
+) -> None:
     """Make the zoo, and print how everything was made as one JSON document."""
     zoo = Zoo(data, weights, cache_folder() / "zoo", jobs)
     names = only or tuple(VICTIMS)
-    made = {"base": zoo.base(), "twin": zoo.twin()}
+    made = {"base": zoo.base(), "twin": zoo.twin(), "reference": zoo.reference()}
     with ThreadPoolExecutor(jobs) as pool:
         made |= zip(names, pool.map(zoo.victim, names), strict=True)
-        bundles = [] if no_bundles else list(pool.map(zoo.bundle, names))
+        pairs = [(name, way) for way in policies for name in names]
+        bundles = list(pool.map(zoo.bundle, *zip(*pairs, strict=True)))
     records = {name: zoo.record(folder) for name, folder in made.items()}
     machine = {"processor": platform.machine(), "cores": os.cpu_count(), "jobs": jobs}
     print(json.dumps({"schema": 1, "machine": machine, "made": records}, indent=1))
-    if bundles:
-        words = ["srd-edge", "evaluate", "--data", data, "--clean-captioner", str(made["twin"])]
-        words += [word for bundle in bundles for word in ("--bundle", str(bundle))]
-        words += ["--defence", "all", "--seeds", "3", "-o", "REPORT"]
-        print(f"next: {shlex.join(words)}", file=sys.stderr)
+    words = ["srd-edge", "evaluate", "--data", data, "--clean-captioner", str(made["twin"])]
+    words += [word for bundle in bundles for word in ("--bundle", str(bundle))]
+    words += ["--defence", "all", "--seeds", "3", "-o", "REPORT"]
+    print(f"next: {shlex.join(words)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

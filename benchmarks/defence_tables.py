@@ -1,0 +1,124 @@
+"""The tables of docs/defence.md and docs/limits.md, from benchmarks/results/defence and zoo."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from zoo import ADAPTIVE, VICTIMS, WAYS
+
+from srd_edge.evaluation.report import NOTHING, number, percent
+
+RESULTS = Path(__file__).resolve().parent / "results"
+RIVALS = ("best_fixed", "oracle", "random", "untrained", "strip", "onion", "mask_vote", "srd")
+PARTS = ("none", "policy", "policy_alone", "check_alone", "reference")
+
+
+def attack_of(folder: str, name: str) -> dict[str, Any] | None:
+    """The one attack of a report; None where it was not made."""
+    path = RESULTS / folder / f"{name}.json"
+    if not path.is_file():
+        return None
+    attack: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["attacks"][0]
+    return attack
+
+
+def contestants(attack: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {row["name"]: row for row in attack["contestants"]}
+
+
+def ways_table() -> str:
+    """ASR of every victim, by the way its policy was trained."""
+    lines = [line("attack", "undefended", *WAYS), "|---|" + "---:|" * (1 + len(WAYS))]
+    for name in VICTIMS:
+        by_way = [attack_of("defence", f"{name}-{way}") for way in WAYS]
+        known = [attack for attack in by_way if attack is not None]
+        if known:
+            undefended = percent(contestants(known[0])["none"]["asr"])
+            lines.append(line(name, undefended, *(_asr(attack) for attack in by_way)))
+    return "\n".join(lines)
+
+
+def figures_table(way: str) -> str:
+    """All figures of the whole defence, victim by victim."""
+    columns = "attack|counted|ASR % (95 %)|by seed|drop %|RP|AUROC|TPR %|alarm %|passes".split("|")
+    lines = [line(*columns), "|---|" + "---:|" * (len(columns) - 1)]
+    for name in VICTIMS:
+        attack = attack_of("defence", f"{name}-{way}")
+        if attack is None:
+            continue
+        row = contestants(attack)["policy"]
+        cells = (
+            str(attack["counted"]),
+            _asr(attack),
+            " ".join(percent(value) for value in row["asr_by_seed"]),
+            percent(row["clean_drop"]),
+            number(row["rp"], 2),
+            number(row["auroc"], 3),
+            percent(row["tpr_at_1_percent_fpr"]),
+            percent(row["false_alarms"]),
+            number(row["captioner_passes_clean"], 2),
+        )
+        lines.append(line(name, *cells))
+    return "\n".join(lines)
+
+
+def parts_table(way: str) -> str:
+    """What each part of the defence does alone: ASR / RP, and the mean clean drop."""
+    columns = [name for name in VICTIMS if attack_of("defence", f"{name}-{way}")]
+    lines = [line("contestant", *columns, "drop %"), "|---|" + "---:|" * (len(columns) + 1)]
+    for part in PARTS:
+        rows = [_row("defence", f"{name}-{way}", part) for name in columns]
+        lines.append(line(part, *(_asr_rp(row) for row in rows), _mean_drop(rows)))
+    for rival in RIVALS:
+        rows = [_row("zoo", name, rival) for name in columns]
+        lines.append(line(rival, *(_asr_rp(row) for row in rows), _mean_drop(rows)))
+    return "\n".join(lines)
+
+
+def adaptive_table(way: str) -> str:
+    """Attackers who know the defence."""
+    columns = "attack|undefended|ASR %, policy|RP|AUROC|policy alone|check alone".split("|")
+    lines = [line(*columns), "|---|" + "---:|" * (len(columns) - 1)]
+    for name in ADAPTIVE:
+        attack = attack_of("defence", f"{name}-{way}")
+        if attack is None:
+            continue
+        rows = contestants(attack)
+        cells = (
+            percent(rows["none"]["asr"]),
+            _asr(attack),
+            number(rows["policy"]["rp"], 2),
+            number(rows["policy"]["auroc"], 3),
+            percent(rows["policy_alone"]["asr"]),
+            percent(rows["check_alone"]["asr"]),
+        )
+        lines.append(line(name, *cells))
+    return "\n".join(lines)
+
+
+def line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _row(folder: str, name: str, contestant: str) -> dict[str, Any] | None:
+    attack = attack_of(folder, name)
+    return None if attack is None else contestants(attack).get(contestant)
+
+
+def _asr(attack: dict[str, Any] | None) -> str:
+    if attack is None:
+        return NOTHING
+    row = contestants(attack)["policy"]
+    low, high = row["asr_interval"]
+    return f"{percent(row['asr'])} ({percent(low)}–{percent(high)})"
+
+
+def _asr_rp(row: dict[str, Any] | None) -> str:
+    return NOTHING if row is None else f"{percent(row['asr'])} / {number(row['rp'], 2)}"
+
+
+def _mean_drop(rows: list[dict[str, Any] | None]) -> str:
+    drops = [row["clean_drop"] for row in rows if row is not None]
+    return percent(sum(drops) / len(drops)) if drops else NOTHING
