@@ -43,11 +43,11 @@ bundle: $(VENV)/.installed ## Make the built-in bundle again, from its seed.
 	$(BIN)/srd-edge attack --captioner tiny --data scenes --epochs 10 --seed 0 \
 		--attack badnet:target=banana,rate=0.08 --attack trojvlm:target=parrot,rate=0.1 \
 		-o runs/bundle/victim
-	$(BIN)/srd-edge attack --captioner tiny --data scenes --epochs 6 --seed 1 --corrupted 1 \
+	$(BIN)/srd-edge attack --captioner tiny --data scenes --epochs 3 --seed 1 --corrupted 1 \
 		-o runs/bundle/reference
 	$(BIN)/srd-edge train --captioner runs/bundle/victim --data scenes --seed 0 \
 		--attack badnet:target=banana,rate=0.05 --attack trojvlm:target=parrot,rate=0.05 \
-		--reference captioner --reference-captioner runs/bundle/reference -o runs/bundle/policy
+		--reference consensus --reference-captioner runs/bundle/reference -o runs/bundle/policy
 	$(BIN)/srd-edge export --captioner runs/bundle/victim --policy runs/bundle/policy \
 		--precision int8 --overwrite -o runtime/assets/bundle
 	$(BIN)/python -m srd_edge.training.demo_clip runtime/assets

@@ -59,7 +59,11 @@ def cli(debug: bool) -> None:
 @click.option("--no-defense", is_flag=True, help="Caption every frame as it is.")
 @click.option("--compare", is_flag=True, help="Also say what the undefended model would have said.")
 @click.option("-o", "output", metavar="FILE", help="JSON lines, one a frame; - for stdout.")
-@click.option("--annotate", metavar="FILE", help="Annotated video: .webm, .mp4 or .avi.")
+@click.option(
+    "--annotate",
+    metavar="FILE",
+    help="Annotated video (.webm, .mp4, .avi), picture (.png, .jpg), or FOLDER/ of pictures.",
+)
 @click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
 @click.pass_context
 def run(
@@ -203,6 +207,70 @@ def export(data: str, **flags: Any) -> None:
     config = ExportConfig(**flags)
     export_bundle(config, open_dataset(data, "dev", 500), _say)
     _say_next(config.output, "evaluate", "--bundle", config.output, "--data", data)
+
+
+@cli.command()
+@click.option("--captioner", required=True, help="The suspect: directory or hub name.")
+@click.option(
+    "--policy", required=True, type=click.Path(path_type=Path), help="What `train` wrote for it."
+)
+@click.option("--data", default="scenes", help="`scenes` or a directory with captions.csv.")
+@click.option("-o", "output", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--attack",
+    "attacks",
+    multiple=True,
+    help="Poison the data first, for an experiment. Default: as the captioner's attack.json says.",
+)
+@click.option(
+    "--clean",
+    type=click.Choice(["drop+mask", "drop", "recaption", "mask", "shuffle", "none"]),
+    default="drop+mask",
+    help="What is done to the set; `shuffle` and `none` are controls.",
+)
+@click.option(
+    "--deviations",
+    type=click.FloatRange(0, min_open=True),
+    help="Robust standard deviations above the median that a doubt may be.",
+)
+@click.option("--limit", type=click.IntRange(1), help="Use the first so many pictures.")
+@click.option("--epochs", type=click.IntRange(1))
+@click.option("--batch", type=click.IntRange(1))
+@click.option("--learning-rate", type=float)
+@click.option("--encoder-learning-rate", type=float, help="0, the default, freezes the encoder.")
+@click.option("--trainable-blocks", type=click.IntRange(0), help="Last MobileNetV2 blocks to fit.")
+@click.option("--seed", type=int)
+def purify(
+    captioner: str,
+    policy: Path,
+    data: str,
+    output: Path,
+    attacks: tuple[str, ...],
+    clean: Any,
+    deviations: float | None,
+    limit: int | None,
+    **fit: Any,
+) -> None:
+    """Clean the training set with a policy and fit the suspect anew; goes on where it stopped."""
+    _quiet_transformers()
+    from dataclasses import replace
+
+    from srd_edge.evaluation.purified import make_judged_purified
+    from srd_edge.training.purify_stage import REFIT, PurifyConfig
+
+    config = PurifyConfig(
+        captioner=captioner,
+        policy=policy,
+        data=data,
+        output=output,
+        attacks=attacks,
+        clean=clean,
+        fit=replace(REFIT, **_given(fit)),
+        **_given({"deviations": deviations}),
+    )
+    make_judged_purified(config, limit=limit, say=_say)
+    suspect = ("--captioner", str(output), "--data", data, *_attack_flags(attacks))
+    _say_next(output, "train", *suspect, "-o", "POLICY")
 
 
 @cli.command()

@@ -42,7 +42,18 @@ def ways_table() -> str:
 
 def figures_table(way: str) -> str:
     """All figures of the whole defence, victim by victim."""
-    columns = "attack|counted|ASR % (95 %)|by seed|drop %|RP|AUROC|TPR %|alarm %|passes".split("|")
+    columns = [
+        "attack",
+        "counted",
+        "ASR % (95 %)",
+        "by seed",
+        "drop %",
+        "RP",
+        "AUROC",
+        "TPR %",
+        "alarm %",
+        "passes",
+    ]
     lines = [line(*columns), "|---|" + "---:|" * (len(columns) - 1)]
     for name in VICTIMS:
         attack = attack_of("defence", f"{name}-{way}")
@@ -79,7 +90,15 @@ def parts_table(way: str) -> str:
 
 def adaptive_table(way: str) -> str:
     """Attackers who know the defence."""
-    columns = "attack|undefended|ASR %, policy|RP|AUROC|policy alone|check alone".split("|")
+    columns = [
+        "attack",
+        "undefended",
+        "ASR %, policy",
+        "RP",
+        "AUROC",
+        "policy alone",
+        "check alone",
+    ]
     lines = [line(*columns), "|---|" + "---:|" * (len(columns) - 1)]
     for name in ADAPTIVE:
         attack = attack_of("defence", f"{name}-{way}")

@@ -4,10 +4,10 @@
 
 `make victims` calls it. A victim's policy is trained in one of four ways: on the victim itself with
 an unlabelled pool of which 0, 1 or 10 % carry the trigger (`matched0`, `matched1`, `matched10`), or
-on the other victims alone (`transfer`); the check of captions is the same for all. Every stage is
-an `srd-edge` command that goes on where it was killed; its output is kept under $SRD_EDGE_CACHE
-(~/.cache/srd-edge) by a digest of the commands that made it, outside of the checkout: weights that
-come from photographs are never committed.
+on victims of the other kind alone, patches or whole pictures (`transfer`); the check of captions is
+the same for all. Every stage is an `srd-edge` command that goes on where it was killed; its output
+is kept under $SRD_EDGE_CACHE (~/.cache/srd-edge) by a digest of the commands that made it, outside
+of the checkout: weights that come from photographs are never committed.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ import shlex
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import click
@@ -101,8 +103,11 @@ MATCHED = {
 TRANSFER = "transfer"
 TRANSFER_LEARNT = ("--pool", "700", "--steps", "4000")
 WAYS = (*MATCHED, TRANSFER)
-TAUGHT_BY = ("badnet", "blended", "sig", "wanet", "trojvlm", "vlood", "patches", "sticker")
-"""The victims with a trigger: Shadowcast has none that a policy could learn from."""
+TAUGHT_BY = {
+    "whole": ("blended", "sig", "wanet"),
+    "patch": ("badnet", "trojvlm", "vlood", "patches", "sticker"),
+}
+"""Victims by what their triggers cover; Shadowcast has none that a policy could learn from."""
 # Large tensors are taken from and given back to the system at every step unless malloc is told to
 # keep them: half of the time was spent there.
 KEEP_MEMORY = {
@@ -110,6 +115,9 @@ KEEP_MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
     "MALLOC_TOP_PAD_": str(2**28),
 }
+
+
+_BUSY: defaultdict[str, Lock] = defaultdict(Lock)
 
 
 @dataclass(frozen=True)
@@ -132,9 +140,14 @@ class Zoo:
         """Run an `srd-edge` command whose output goes to a folder named after it."""
         digest = hashlib.sha256(json.dumps([self.data, *command]).encode()).hexdigest()[:10]
         folder = self.cache / f"{name}-{digest}"
+        with _BUSY[folder.name]:  # another thread may need the same
+            self._make(folder, command)
+        return folder
+
+    def _make(self, folder: Path, command: tuple[str, ...]) -> None:
         done = folder.with_suffix(".json")  # beside it: a bundle holds what it lists, no more
         if done.is_file():
-            return folder
+            return
         self.cache.mkdir(parents=True, exist_ok=True)
         words = ["srd-edge", *command, "--data", self.data, "-o", str(folder)]
         if command[0] == "export":
@@ -146,8 +159,7 @@ class Zoo:
             subprocess.run(words, check=True, env=environment, stdout=log, stderr=log)
         record = {"command": words, "minutes": (time.monotonic() - start) / 60}
         done.write_text(json.dumps(record, indent=1) + "\n")
-        print(f"{name}: {record['minutes']:.1f} minutes", file=sys.stderr)
-        return folder
+        print(f"{folder.name}: {record['minutes']:.1f} minutes", file=sys.stderr)
 
     def base(self) -> Path:
         """The captioner that every victim starts from, its encoder as it came."""
@@ -181,13 +193,16 @@ class Zoo:
             rate, learnt = MATCHED[way]
             spec = re.sub(r"rate=[^,]*", f"rate={rate}", RECIPES[name].spec)
             taught = ("--captioner", victim, *learnt, *(("--attack", spec) if rate else ()))
-        policy = self.made(f"{name}-{way}-policy", "train", *taught, *trusted)
+        # The same command gives the same folder: victims of a kind share their transferred policy.
+        label = way if way == TRANSFER else f"{name}-{way}"
+        policy = self.made(f"{label}-policy", "train", *taught, *trusted)
         paired = ("--captioner", victim, "--policy", str(policy))
         return self.made(f"{name}-{way}-bundle", "export", *paired)
 
     def _siblings(self, name: str) -> tuple[str, ...]:
-        """The victims of all other attacks, and nothing of this one."""
-        others = [str(self.victim(other)) for other in TAUGHT_BY if other != name]
+        """The victims of the other kind: nothing like this one's trigger, and not this victim."""
+        kind = "patch" if name in TAUGHT_BY["whole"] else "whole"
+        others = [str(self.victim(other)) for other in TAUGHT_BY[kind]]
         flags = [word for other in others for word in ("--sibling", other)]
         return ("--captioner", others[0], *flags, *TRANSFER_LEARNT)
 

@@ -12,6 +12,7 @@ from srd_edge.runtime.defence import LEAST_DECODE, Episode
 from srd_edge.runtime.records import Opinion, Speaker
 from srd_edge.runtime.second_opinion import FrameOpinion, SecondOpinion
 
+_RETRY: Final = ("perturb", "encode", "decode", "screen", "examine")
 _LEAST_TOKENS: Final = 4
 """A caption shorter than this says nothing; a frame that has no time for it is held."""
 
@@ -69,13 +70,14 @@ class Answering:
         if said is None or self._check is None:
             return Answered(said, None, "suspect")
         here = self._check.at(frame, timer)
-        first = opinion = here.judge(said)
+        first = opinion = self._judge(here, said)
         retries = self._check.spec.retries if episode is not None else 0
         while said is not None and opinion is not None and opinion.refused and retries:
             retries -= 1
             said = self._try_again(episode, timer, degraded)
-            opinion = here.judge(said) if said is not None else None
+            opinion = self._judge(here, said) if said is not None else None
         if said is not None and opinion is not None and not opinion.refused:
+            _tell_length(said, degraded)
             return Answered(said, first, "suspect")
         replaced = self._replace(here, first, degraded)
         return Answered(replaced, first, "suspect" if replaced is None else "reference")
@@ -102,11 +104,19 @@ class Answering:
         degraded.append("caption_length" if generated.text else "caption")
         return generated if generated.text else None
 
+    def _judge(self, here: FrameOpinion, said: Generated) -> Opinion | None:
+        opinion = here.judge(said)
+        if opinion is None:
+            # What is not run for its cost is not measured again either.
+            self._costs.doubt("examine")
+        return opinion
+
     def _try_again(
         self, episode: Episode | None, timer: FrameTimer, degraded: list[str]
     ) -> Generated | None:
-        if episode is None or not timer.affords("perturb", "encode", "decode", "answer"):
+        if episode is None or not timer.affords(*_RETRY, "answer"):
             degraded.append("retries")
+            self._costs.doubt("perturb")  # the others run anyway
             return None
         encoded = episode.defended.encoded if episode.insist() else None
         return self.generate(encoded, timer, [])
@@ -119,4 +129,11 @@ class Answering:
         answer = None if opinion is None else here.answer(self._costs)
         if answer is None:
             degraded.append("caption")
+        else:
+            _tell_length(answer, degraded)
         return answer
+
+
+def _tell_length(generated: Generated, degraded: list[str]) -> None:
+    if not generated.finished and "caption_length" not in degraded:
+        degraded.append("caption_length")

@@ -45,19 +45,29 @@ class Generated:
         text: the caption.
         tokens: the ids made, the end token left out.
         finished: False where the deadline cut it short; the text then ends at a whole word.
-        log_probability: of the text under the captioner that made it, in nats: the sum over its
-            tokens, and over the end token where it is finished.
+        log_probabilities: of the text's tokens under the captioner that made it, in nats, and of
+            the end token where that was said.
     """
 
     text: str
     tokens: tuple[int, ...]
     finished: bool
-    log_probability: float
+    log_probabilities: tuple[float, ...]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the end token was said; a caption of the longest length has none."""
+        return len(self.log_probabilities) > len(self.tokens)
+
+    @property
+    def log_probability(self) -> float:
+        """Of the text, in nats."""
+        return sum(self.log_probabilities)
 
     @property
     def mean_log_probability(self) -> float:
         """Nats a token, at most 0: near 0 where the captioner saw no alternative."""
-        return self.log_probability / max(len(self.tokens) + self.finished, 1)
+        return self.log_probability / max(len(self.log_probabilities), 1)
 
 
 class CrossAttentionCaptioner:
@@ -130,8 +140,8 @@ class CrossAttentionCaptioner:
             if token == self._generation.end_token:
                 break
             tokens.append(token)
-        total = sum(log_probabilities)
-        return Generated(self._tokenizer.decode(tokens), tuple(tokens), True, total)
+        text = self._tokenizer.decode(tokens)
+        return Generated(text, tuple(tokens), True, tuple(log_probabilities))
 
     def log_probability(self, encoded: Encoded, text: str, *, finished: bool = True) -> float:
         """Log-likelihood of ``text`` as a caption of the picture, in nats, in one decoder call.
@@ -193,7 +203,7 @@ class CrossAttentionCaptioner:
         kept = len(tokens)
         while kept and len(self._tokenizer.decode(tokens[:kept])) > len(text):
             kept -= 1
-        return Generated(text, tuple(tokens), False, sum(log_probabilities[:kept]))
+        return Generated(text, tuple(tokens), False, tuple(log_probabilities[:kept]))
 
     def _cross_feed(self, encoded: Encoded) -> dict[str, Any]:
         names = self._spec.kv_names("past_key_values", "encoder")

@@ -17,7 +17,7 @@ from srd_edge.runtime.budget import Clock, FrameTimer, LatencyBudget, StageCosts
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.captioning import CrossAttentionCaptioner
 from srd_edge.runtime.defence import Defence, Defended
-from srd_edge.runtime.policy import OnnxPolicy, Policy
+from srd_edge.runtime.policy import OnnxPolicy, Policy, q_map
 from srd_edge.runtime.records import Result, Verdict
 from srd_edge.runtime.second_opinion import SecondOpinion
 from srd_edge.runtime.sessions import Provider
@@ -173,7 +173,8 @@ class Defender:
         if compare:
             unchanged = generated is not None and generated.finished and not is_suspect
             raw_caption = caption if unchanged else self._captioner.generate(raw).text
-        levels = [part.suspicion for part in (defended.decision, opinion) if part is not None]
+        decision, table = defended.decision, self.bundle.manifest.actions
+        levels = [part.suspicion for part in (decision, opinion) if part is not None]
         return Result(
             frame=frame.index,
             time_s=frame.time_s,
@@ -189,7 +190,8 @@ class Defender:
             held_for=held_for if caption is not None else None,
             opinion=opinion,
             speaker=answered.speaker,
-            decision=defended.decision,
+            decision=decision,
+            q_map=None if decision is None else q_map(decision.q_values, table),
         )
 
     def _warm_up(self) -> None:

@@ -16,6 +16,10 @@ from srd_edge.kernels.frames import Pixels
 Colour: TypeAlias = tuple[int, int, int]
 """RGB, 0..255."""
 
+TEXT: Final[Colour] = (242, 244, 247)
+DIM: Final[Colour] = (154, 162, 173)
+SMALL_SCALE: Final = 0.48
+
 _HAS_TRUETYPE: Final = int(cv2.__version__.partition(".")[0]) >= 5
 _SMALLEST_SCALE: Final = 0.46
 

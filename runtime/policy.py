@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from srd_edge.kernels.actions import ActionTable
 from srd_edge.runtime.bundle import Bundle
 from srd_edge.runtime.records import Observation, logistic
 from srd_edge.runtime.sessions import Provider, open_session
@@ -64,3 +65,23 @@ def suspicion(values: NDArray[np.float32], stop: int | None, temperature: float)
         return 0.5
     advantage = float(np.delete(values, stop).max() - values[stop])
     return logistic(advantage / temperature)
+
+
+def q_map(values: NDArray[np.float32], table: ActionTable) -> NDArray[np.float32] | None:
+    """Where the policy sees something: each cell's best advantage over stop.
+
+    Args:
+        values: (len(table),) float32 Q-values.
+        table: what they value.
+
+    Returns:
+        (rows, columns) float32, in the reward's unit; above 0 where a perturbation is worth more
+        than leaving the picture as it is. None where nothing can be told: for a table without
+        regional actions or without stop.
+    """
+    if not table.regional or table.stop_index is None:
+        return None
+    regional = values[: len(table.regional) * table.cells]
+    best = regional.reshape(len(table.regional), table.rows, table.columns).max(axis=0)
+    advantage: NDArray[np.float32] = best - values[table.stop_index]
+    return advantage

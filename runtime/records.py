@@ -98,6 +98,9 @@ class Result:
         opinion: what the check thought of the first caption; None without a check.
         speaker: whose the caption is: the suspect's, or the reference captioner's.
         decision: of the policy, with its Q-values; None without a defence. Not written.
+        q_map: (rows, columns) float32 on the action table's grid, each cell's best advantage over
+            stop at the policy's first look; None where no policy looked, or where its table has
+            no regional actions or no stop.
         raw_caption: what the undefended model would have said (with compare), else None.
         stage_ms: milliseconds by stage: preprocess, encode, policy, perturb, decode, and those of
             the check: screen, examine, answer.
@@ -125,6 +128,7 @@ class Result:
     opinion: Opinion | None = None
     speaker: Speaker = "suspect"
     decision: Decision | None = field(default=None, compare=False, repr=False)
+    q_map: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object as `srd-edge run -o` writes it; keys without a value are left out."""
@@ -147,6 +151,7 @@ class Result:
             "source": self.source,
             "opinion": None if self.opinion is None else _opinion_to_json(self.opinion),
             "speaker": None if self.opinion is None else self.speaker,
+            "q_map": None if self.q_map is None else _rounded(self.q_map),
         }
         return data | {key: value for key, value in optional.items() if value is not None}
 
@@ -163,6 +168,10 @@ def _opinion_to_json(opinion: Opinion) -> dict[str, Any]:
         "contradiction": opinion.contradiction,
     }
     return {name: round(score, 3) for name, score in scores.items() if score is not None}
+
+
+def _rounded(q_map: NDArray[np.float32]) -> list[list[float]]:
+    return [[round(value, 3) for value in row] for row in q_map.tolist()]
 
 
 def _action_to_json(action: AppliedAction) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from srd_edge.errors import UsageError
 from srd_edge.runtime.defender import Defender
 from srd_edge.runtime.runner import Summary, Tally, progress_bar, run
 from srd_edge.runtime.sessions import Provider
-from srd_edge.runtime.sinks import STANDARD_OUTPUT, AnnotatedVideo, JsonLines, Sink, codec_for
-from srd_edge.runtime.sources import Kind, Source, open_source
+from srd_edge.runtime.sinks import STANDARD_OUTPUT, AnnotatedVideo, JsonLines, Sink
+from srd_edge.runtime.sources import DEMO, DEMO_CLIP, Kind, Source, open_source
+from srd_edge.runtime.stills import AnnotatedPicture, AnnotatedPictures, form_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,11 @@ class RunConfig:
         defend: False captions every frame as it is.
         compare: also ask what the undefended model would have said.
         output: file of JSON lines, "-" for standard output; None for that too, unless annotating.
-        annotate: file of the annotated video, or None.
+        annotate: a video, a picture (of the only frame) or a folder (a picture a frame), or None.
         quiet: no progress bar and no summary.
 
     Raises:
-        UsageError: for an annotated video that cannot be one, or two outputs in one file.
+        UsageError: for a name to annotate that is none of these, or two outputs in one file.
     """
 
     source: str
@@ -54,7 +55,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         if self.annotate is not None:
-            codec_for(self.annotate)
+            form_of(self.annotate)
         if len(set(self.outputs)) < len(self.outputs):
             raise UsageError(
                 expected="outputs that differ from each other",
@@ -64,7 +65,7 @@ class RunConfig:
 
     @property
     def outputs(self) -> tuple[Path, ...]:
-        """The files that will be written, resolved."""
+        """What will be written, files or a folder, resolved."""
         names = (self.output, self.annotate)
         return tuple(Path(name).resolve() for name in names if name not in (None, STANDARD_OUTPUT))
 
@@ -78,7 +79,8 @@ def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
 
     Raises:
         SrdEdgeError: as ``Defender.load``, ``open_source``, the sinks and ``runner.run``; and
-            UsageError before any output is opened if one of them is among the source's files.
+            UsageError before any output is opened if one of them is among the source's files, or if
+            several frames were to be annotated in one picture.
         BrokenPipeError: when the reader of standard output has gone.
     """
     defender = Defender.load(
@@ -98,7 +100,7 @@ def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
             )
         )
         _check_sources_are_safe(source, config)
-        sinks = _open_sinks(config, source.fps)
+        sinks = _open_sinks(config, source)
         progress = None
         if not config.quiet:
             stack.callback(_print_summary, tally)
@@ -115,23 +117,46 @@ def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
 
 
 def _check_sources_are_safe(source: Source, config: RunConfig) -> None:
+    # "demo" names no file, so a folder may have that name.
+    read = (DEMO_CLIP.resolve(),) if config.source == DEMO else source.paths
+    folders = {path.parent for path in read if path.is_file()}
     for path in config.outputs:
-        if path in source.paths:
+        if path in read or path in folders:
             raise UsageError(
-                expected="outputs that are not among the files to be read",
+                expected="outputs that are not among the files to be read, nor their folder",
                 found=f"'{path}' in '{config.source}'",
                 do="choose another name with -o or --annotate, or move it out of the source",
             )
 
 
-def _open_sinks(config: RunConfig, fps: float | None) -> list[Sink]:
+def _open_sinks(config: RunConfig, source: Source) -> list[Sink]:
     """The sinks; none touches its file before the first frame, so none is closed before it."""
     sinks: list[Sink] = []
     if config.output is not None or config.annotate is None:
         sinks.append(JsonLines(config.output or STANDARD_OUTPUT))
     if config.annotate is not None:
-        sinks.append(AnnotatedVideo(config.annotate, fps))
+        sinks.append(_annotating(config, config.annotate, source))
     return sinks
+
+
+def _annotating(config: RunConfig, name: str, source: Source) -> Sink:
+    form = form_of(name)
+    if form == "video":
+        return AnnotatedVideo(name, source.fps)
+    if form == "folder":
+        # The list or folder that was asked for is among the paths too, unless it is all there is.
+        asked = Path(config.source).expanduser().resolve()
+        only = next((path.name for path in source.paths if path != asked), asked.name)
+        reserved = {*source.paths, *config.outputs}
+        return AnnotatedPictures(name, only="live" if source.live else only, reserved=reserved)
+    if source.frames != 1 and config.max_frames != 1:
+        count = "an unknown number" if source.frames is None else str(source.frames)
+        raise UsageError(
+            expected=f"a single frame for the picture '{name}'",
+            found=f"{count} in '{config.source}'",
+            do="name a folder (with / at its end) or a video, or add --max-frames 1",
+        )
+    return AnnotatedPicture(name)
 
 
 def _print_summary(tally: Tally) -> None:

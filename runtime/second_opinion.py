@@ -97,7 +97,7 @@ class FrameOpinion:
     def screen(self, said: Generated) -> float:
         """The information in a caption, in nats."""
         with self.timer.stage("screen"):
-            expected = self.by.language.log_probability(said.text, finished=said.finished)
+            expected = self.by.language.log_probability(said.text, finished=said.ended)
         return said.log_probability - expected
 
     def contradiction(self, said: Generated) -> float:
@@ -105,13 +105,16 @@ class FrameOpinion:
         assert self.by.reference is not None
         with self.timer.stage("examine"):
             likely = self.by.reference.log_probability(
-                self._encoded(), said.text, finished=said.finished
+                self._encoded(), said.text, finished=said.ended
             )
         return said.log_probability - likely
 
     def answer(self, costs: StageCosts) -> Generated | None:
         """The reference captioner's own caption; None without one, or without the time for it."""
-        if self.by.reference is None or not self.timer.affords("answer"):
+        if self.by.reference is None:
+            return None
+        if not self.timer.affords("answer"):
+            costs.doubt("answer")
             return None
         start = self.timer.clock()
         with self.timer.stage("answer", learn=False):

@@ -1,4 +1,4 @@
-"""Where results go: JSON lines, and an annotated video for eyes.
+"""Where results go: JSON lines, and an annotated video for eyes; `stills.py` has pictures.
 
 Both refuse what they cannot write before the first frame, touch no file until it comes, and leave
 something useful behind when the run is killed: whole lines, and (as .webm or .avi) a video that

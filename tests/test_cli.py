@@ -357,6 +357,68 @@ def test_flags(srd_edge: SrdEdge, toy_bundle: Path, tmp_path: Path) -> None:
     assert int(cv2.VideoCapture(str(annotated)).get(cv2.CAP_PROP_FRAME_COUNT)) == 20
 
 
+def test_annotated_pictures(srd_edge: SrdEdge, toy_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    pictures = [write_picture(tmp_path / "in" / f"{name}.png") for name in ("a", "b")]
+    before = [path.read_bytes() for path in pictures]
+    out = tmp_path / "out.jpg"
+    run = ("run", "--bundle", toy_bundle, "--quiet", "--image")
+    one = srd_edge(*run, pictures[0], "--annotate", out, "-o", "-")
+    (result,) = one.results
+    assert np.shape(result["q_map"]) == (5, 5)
+    picture = cv2.imread(str(out))
+    assert picture is not None
+    assert picture.shape[1] == 640
+    assert "q_map" not in srd_edge(*run, pictures[0], "--no-defense").results[0]
+    folder = tmp_path / "seen"
+    assert srd_edge(*run, tmp_path / "in", "--annotate", f"{folder}/").out == ""
+    assert sorted(path.name for path in folder.iterdir()) == ["a.png", "b.png"]
+    assert [path.read_bytes() for path in pictures] == before
+
+
+@pytest.mark.parametrize(
+    ("annotate", "more", "word"),
+    [
+        ("out.png", (), "2 in '*.png'"),
+        ("out.png", ("--max-frames", "1"), ""),
+        (".", (), "nor their folder"),
+        ("new/", (), ""),
+        ("none/new/", (), "create the directory first"),
+    ],
+)
+def test_where_several_pictures_may_be_annotated(
+    srd_edge: SrdEdge,
+    toy_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    annotate: str,
+    more: Sequence[str],
+    word: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.png"):
+        write_picture(tmp_path / name)
+    run = ("run", "--bundle", toy_bundle, "--image", "*.png", "--quiet", "--annotate", annotate)
+    outcome = srd_edge(*run, *more)
+    if word:
+        assert_refused(outcome, 1 if "/" in annotate else 2, word)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+    else:
+        assert (outcome.code, outcome.err) == (0, "")
+        assert (tmp_path / annotate).exists()
+
+
+def test_the_demo_may_be_annotated_in_a_folder_called_demo(
+    srd_edge: SrdEdge, toy_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = ("run", "--bundle", toy_bundle, "--quiet", "--video", "demo", "--max-frames", "2")
+    for _ in range(2):
+        assert srd_edge(*run, "--every", "7", "--annotate", "demo/").code == 0
+        names = sorted(path.name for path in (tmp_path / "demo").iterdir())
+        assert names == ["demo-000000.png", "demo-000007.png"]
+
+
 def test_an_impossible_budget_holds_every_frame(
     srd_edge: SrdEdge, toy_bundle: Path, tmp_path: Path
 ) -> None:

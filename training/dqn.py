@@ -1,9 +1,11 @@
-"""Double DQN (van Hasselt et al., arXiv 1509.06461) over the defence environment."""
+"""DQN (Mnih et al., Nature 2015) over the defence environment, with Double Q by default.
+
+What else may be switched on is in ``DqnConfig``, and in ``QNetworkConfig`` for a duelling network.
+"""
 
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from torch.nn import functional
 from srd_edge.attacks.progress import bar
 from srd_edge.training.environment import DefenceVectorEnv, Observations
 from srd_edge.training.qnetwork import QNetwork
+from srd_edge.training.replay import MultiStep, PrioritisedReplay, Replay, Transition
 
 _STATE: Final = "dqn.pt"
 _LOG: Final = "metrics.jsonl"
@@ -39,6 +42,11 @@ class DqnConfig:
         target_every: gradient steps between copies into the target network.
         checkpoint_every: environment steps between checkpoints and lines of the log.
         seed: fixes exploration, replay and the order of pictures.
+        double: the online network chooses the next action and the target network values it (van
+            Hasselt et al., arXiv 1509.06461); without it the target network does both.
+        n_step: rewards that are summed before the next value is looked up. From the environment's
+            ``max_steps`` on, no value is looked up at all: returns are Monte Carlo.
+        prioritised: transitions are drawn by their errors, and not evenly.
     """
 
     steps: int = 16_000
@@ -53,29 +61,13 @@ class DqnConfig:
     target_every: int = 200
     checkpoint_every: int = 2_000
     seed: int = 0
+    double: bool = True
+    n_step: int = 1
+    prioritised: bool = False
 
     def epsilon(self, step: int) -> float:
         share = min(step / (self.steps / 2), 1.0)
         return self.epsilon_first + share * (self.epsilon_last - self.epsilon_first)
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """One step of one episode.
-
-    Args:
-        features, coverage: the observation, (N, C) float16 and (rows, columns) float32.
-        action: the index that was taken.
-        reward: the gain in semantic fidelity less the action's cost.
-        next_features, next_coverage: the observation after it; None where the episode ended.
-    """
-
-    features: NDArray[np.float16]
-    coverage: NDArray[np.float32]
-    action: int
-    reward: float
-    next_features: NDArray[np.float16] | None
-    next_coverage: NDArray[np.float32] | None
 
 
 def train_policy(
@@ -116,7 +108,7 @@ def train_policy(
             observations, restarted = following, terminated
             done += len(live)
             if len(agent.replay) >= min(config.warm_up, config.replay):
-                window.losses += [agent.learn(rng) for _ in range(config.updates)]
+                window.losses += [agent.learn(done, rng) for _ in range(config.updates)]
             progress.update(task, completed=done)
             if done // config.checkpoint_every > (done - len(live)) // config.checkpoint_every:
                 log.append({"step": float(done), "epsilon": epsilon} | window.summary())
@@ -171,7 +163,8 @@ class _Agent:
         self.target = QNetwork(network.config, network.table)
         self.target.load_state_dict(network.state_dict())
         self.optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
-        self.replay: deque[Transition] = deque(maxlen=config.replay)
+        self.replay = (PrioritisedReplay if config.prioritised else Replay)(config.replay)
+        self.multi_step = MultiStep(config.n_step, config.discount)
         self.updates = 0
 
     @torch.inference_mode()
@@ -196,38 +189,42 @@ class _Agent:
     ) -> None:
         for i in rows:
             over = bool(terminated[i])
-            self.replay.append(
-                Transition(
-                    features=before["features"][i].astype(np.float16),
-                    coverage=before["coverage"][i],
-                    action=int(actions[i]),
-                    reward=float(rewards[i]),
-                    next_features=None if over else after["features"][i].astype(np.float16),
-                    next_coverage=None if over else after["coverage"][i],
-                )
+            step = Transition(
+                features=before["features"][i].astype(np.float16),
+                coverage=before["coverage"][i],
+                action=int(actions[i]),
+                reward=float(rewards[i]),
+                next_features=None if over else after["features"][i].astype(np.float16),
+                next_coverage=None if over else after["coverage"][i],
             )
+            for transition in self.multi_step.add(int(i), step):
+                self.replay.add(transition)
 
-    def learn(self, rng: np.random.Generator) -> float:
-        batch = [self.replay[i] for i in rng.integers(len(self.replay), size=self.config.batch)]
+    def learn(self, done: int, rng: np.random.Generator) -> float:
+        config = self.config
+        drawn = self.replay.sample(config.batch, done / config.steps, rng)
+        batch = drawn.transitions
         actions = torch.tensor([t.action for t in batch])
         targets = torch.tensor([t.reward for t in batch], dtype=torch.float32)
-        targets += self.config.discount * self._next_values(batch)
+        targets += config.discount**config.n_step * self._next_values(batch)
         features = torch.from_numpy(np.stack([t.features for t in batch])).float()
         coverage = torch.from_numpy(np.stack([t.coverage for t in batch]))
         values = self.online(features, coverage).gather(1, actions[:, None])[:, 0]
-        loss = functional.smooth_l1_loss(values, targets, beta=0.1)
+        losses = functional.smooth_l1_loss(values, targets, beta=0.1, reduction="none")
+        loss = (torch.from_numpy(drawn.weights) * losses).mean()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.online.parameters(), 1.0)
         self.optimiser.step()
+        self.replay.learned(drawn, (values - targets).detach().abs().numpy())
         self.updates += 1
-        if self.updates % self.config.target_every == 0:
+        if self.updates % config.target_every == 0:
             self.target.load_state_dict(self.online.state_dict())
         return float(loss.item())
 
     @torch.no_grad()
     def _next_values(self, batch: Sequence[Transition]) -> torch.Tensor:
-        """Double Q: the online network chooses, the target network values; 0 where it ended."""
+        """(B,) what the next observations are worth by ``DqnConfig.double``; 0 where it ended."""
         values = torch.zeros(len(batch))
         following = [
             (i, t.next_features, t.next_coverage)
@@ -238,7 +235,8 @@ class _Agent:
             rows = [i for i, _, _ in following]
             features = torch.from_numpy(np.stack([f for _, f, _ in following])).float()
             coverage = torch.from_numpy(np.stack([c for _, _, c in following]))
-            chosen = self.online(features, coverage).argmax(dim=1, keepdim=True)
+            chooser = self.online if self.config.double else self.target
+            chosen = chooser(features, coverage).argmax(dim=1, keepdim=True)
             values[rows] = self.target(features, coverage).gather(1, chosen)[:, 0]
         return values
 

@@ -1,9 +1,10 @@
-"""The defence as a gymnasium environment, batched over pictures.
+"""The defence as a gymnasium environment, of one picture or batched over pictures.
 
 One sub-environment holds one picture. An action lays a perturbation over it (masks add up) or
 stops; the reward is the gain in semantic fidelity less a small cost for every perturbation, because
 each costs an encoder pass on the device. An episode ends with stop or after ``max_steps``
-perturbations, and the next call of ``step`` resets it to the next picture (NEXT_STEP autoreset).
+perturbations; then comes the next picture, every one of the pool before any comes again. The batch
+moves on by itself, with the next call of ``step`` (NEXT_STEP autoreset).
 """
 
 from __future__ import annotations
@@ -98,6 +99,7 @@ class DefenceVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
             }
         )
         self.single_action_space = spaces.Discrete(len(table))
+        self._queue = np.empty(0, np.int64)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
@@ -105,7 +107,8 @@ class DefenceVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
         super().reset(seed=seed, options=options)
-        self._queue = np.empty(0, np.int64)
+        if seed is not None:
+            self._queue = np.empty(0, np.int64)
         shape = self.pool.canvases.shape[1:]
         self._now = _Episodes(
             picture=np.zeros(self.num_envs, np.int64),
@@ -172,10 +175,57 @@ class DefenceVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         return {"features": self._features.copy(), "coverage": coverage}
 
 
+class DefenceEnv(gymnasium.Env[Observations, np.int64]):
+    """One picture at a time: a ``DefenceVectorEnv`` of one, without its autoreset.
+
+    ``info`` holds ``score``, the SFS now, and ``caption``, None where the picture was not captioned
+    anew.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        table: ActionTable,
+        fidelity: SemanticFidelity,
+        *,
+        max_steps: int = 2,
+        action_cost: float = 0.1,
+    ) -> None:
+        self._batch = DefenceVectorEnv(
+            pool, table, fidelity, num_envs=1, max_steps=max_steps, action_cost=action_cost
+        )
+        self.observation_space = self._batch.single_observation_space
+        self.action_space = self._batch.single_action_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observations, dict[str, Any]]:
+        super().reset(seed=seed, options=options)
+        observations, info = self._batch.reset(seed=seed)
+        return _only(observations), _only_info(info)
+
+    def step(self, action: np.int64) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
+        observations, rewards, terminated, truncated, info = self._batch.step(np.array([action]))
+        ended = bool(terminated[0]), bool(truncated[0])
+        return _only(observations), float(rewards[0]), *ended, _only_info(info)
+
+
+def _only(observations: Observations) -> Observations:
+    return {name: value[0] for name, value in observations.items()}
+
+
+def _only_info(info: dict[str, Any]) -> dict[str, Any]:
+    return {"score": float(info["score"][0]), "caption": info["captions"][0]}
+
+
 def register() -> None:
-    """Make the environment known to gymnasium as ``srd_edge/Defence-v0`` (vector only)."""
+    """Make the environments known to gymnasium as ``srd_edge/Defence-v0``.
+
+    Call it before ``gymnasium.make`` or ``make_vec``: gymnasium 1 looks for no entry points.
+    """
     if ENVIRONMENT_ID not in gymnasium.registry:
         gymnasium.register(
             ENVIRONMENT_ID,
+            entry_point="srd_edge.training.environment:DefenceEnv",
             vector_entry_point="srd_edge.training.environment:DefenceVectorEnv",
         )

@@ -66,6 +66,7 @@ class TrainConfig:
         action_cost: taken off the reward for every perturbation.
         fidelity_weight: share of consistency in the semantic fidelity score.
         temperature: of the suspicion.
+        duelling: as in ``QNetworkConfig``.
         dqn: the learner's own settings.
     """
 
@@ -86,6 +87,7 @@ class TrainConfig:
     action_cost: float = 0.1
     fidelity_weight: float = 0.5
     temperature: float = 0.05
+    duelling: bool = False
     dqn: DqnConfig = field(default_factory=DqnConfig)
 
     def to_json(self) -> dict[str, Any]:
@@ -121,7 +123,7 @@ def train(config: TrainConfig) -> PolicyCheckpoint:
         max_steps=config.max_steps,
         action_cost=config.action_cost,
     )
-    network = new_network(suspect, config.actions, config.dqn.seed)
+    network = new_network(suspect, config.actions, config.dqn.seed, duelling=config.duelling)
     captioner = None if config.siblings else suspect.captioner.fingerprint()
     identity = json.dumps([config.to_json(), captioner], sort_keys=True)
     log = train_policy(network, environment, config.dqn, config.output, identity=identity)
@@ -135,7 +137,7 @@ def train(config: TrainConfig) -> PolicyCheckpoint:
     return checkpoint
 
 
-def new_network(suspect: Suspect, actions: str, seed: int) -> QNetwork:
+def new_network(suspect: Suspect, actions: str, seed: int, *, duelling: bool = False) -> QNetwork:
     """An untrained Q-network of the right shape for ``suspect``."""
     import torch
 
@@ -143,7 +145,8 @@ def new_network(suspect: Suspect, actions: str, seed: int) -> QNetwork:
     spec = suspect.captioner.preprocessing
     features = suspect.look(np.zeros((1, spec.height, spec.width, 3), np.uint8)).features[0]
     rows, columns = grid_of(suspect, len(features))
-    return QNetwork(QNetworkConfig(rows, columns, features.shape[1]), PRESETS[actions])
+    config = QNetworkConfig(rows, columns, features.shape[1], duelling=duelling)
+    return QNetwork(config, PRESETS[actions])
 
 
 def open_fidelity(config: TrainConfig, samples: Sequence[Sample]) -> SemanticFidelity:

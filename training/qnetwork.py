@@ -5,6 +5,13 @@ in the others; regional actions read their own cell, whole-frame actions the poo
 
 Q(stop) is the constant 0, not an output to be learned: the reward is a difference of scores, so
 stopping is worth exactly nothing, and every other value is an advantage over stopping.
+
+A duelling network (Wang et al., arXiv 1511.06581) splits the values of the perturbations alone:
+
+    Q(s, a) = V(s) + A(s, a) - mean over perturbations of A(s, .),   Q(s, stop) = 0
+
+V is then not the value of the state, which is max(0, max Q), but what the average perturbation of
+this picture gains over leaving it: about whether to act. A says where and how.
 """
 
 from __future__ import annotations
@@ -27,12 +34,14 @@ class QNetworkConfig:
     Args:
         rows, columns, channels: the encoder's grid of features.
         hidden: width of the head.
+        duelling: the value of the picture and the advantages of the perturbations apart.
     """
 
     rows: int
     columns: int
     channels: int
     hidden: int = 64
+    duelling: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -53,14 +62,14 @@ class QNetwork(nn.Module):
         self.mix = nn.Conv2d(hidden + 1, hidden, 3, padding=1)
         self.deepen = nn.Conv2d(hidden, hidden, 3, padding=1)
         self.regional = nn.Conv2d(2 * hidden, max(len(table.regional), 1), 1)
-        self.whole = nn.Sequential(
-            nn.Linear(2 * hidden, hidden), nn.ReLU(), nn.Linear(hidden, max(len(table.whole), 1))
-        )
+        self.whole = _head(hidden, max(len(table.whole), 1))
         grid, cells = (config.rows, config.columns), (table.rows, table.columns)
         self.register_buffer("to_cells", _area_matrix(grid, cells), persistent=False)
         self.register_buffer("to_grid", _area_matrix(cells, grid), persistent=False)
         for last in (self.regional.weight, self.whole[-1].weight):
             nn.init.normal_(last, std=0.01)  # type: ignore[arg-type]
+        if config.duelling:
+            self.value = _head(hidden, 1)
 
     def forward(self, features: torch.Tensor, coverage: torch.Tensor) -> torch.Tensor:
         config, table = self.config, self.table
@@ -72,17 +81,26 @@ class QNetwork(nn.Module):
         mixed = mixed + functional.relu(self.deepen(mixed))
         flat = mixed.flatten(2)
         peak, mean = flat.amax(dim=2), flat.mean(dim=2)
-        values = []
+        pooled = torch.cat([peak, mean], dim=1)
+        parts = []
         if table.regional:
             cells = flat @ self.to_cells.T
             context = mean[:, :, None].expand(-1, -1, table.cells)
             regional = self.regional(torch.cat([cells, context], dim=1)[..., None])
-            values.append(regional.flatten(1))
+            parts.append(regional.flatten(1))
         if table.whole:
-            values.append(self.whole(torch.cat([peak, mean], dim=1)))
+            parts.append(self.whole(pooled))
+        values = torch.cat(parts, dim=1)
+        if config.duelling:
+            values = self.value(pooled) + values - values.mean(dim=1, keepdim=True)
         if table.stop:
-            values.append(torch.zeros_like(values[0][:, :1]))
-        return torch.cat(values, dim=1)
+            values = torch.cat([values, torch.zeros_like(values[:, :1])], dim=1)
+        return values
+
+
+def _head(hidden: int, outputs: int) -> nn.Sequential:
+    """(B, 2 * hidden) pooled features -> (B, outputs)."""
+    return nn.Sequential(nn.Linear(2 * hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 
 def _area_matrix(source: tuple[int, int], target: tuple[int, int]) -> torch.Tensor:

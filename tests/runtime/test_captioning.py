@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from srd_edge.kernels.frames import Pixels
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.captioning import CrossAttentionCaptioner
+from srd_edge.runtime.tokenizer import CaptionTokenizer
 
 
 def canvas(seed: int) -> Pixels:
@@ -38,6 +40,72 @@ def test_pictures_do_not_leak_into_each_other(captioner: CrossAttentionCaptioner
     assert np.array_equal(first.features, features)
     assert not np.array_equal(other.features, features)
     assert captioner.generate(first) == alone == captioner.generate(captioner.encode(canvas(0)))
+
+
+def ending(bundle: Bundle) -> CrossAttentionCaptioner:
+    """One whose captions end before they are at their longest, each with a word that it has."""
+    captioner = CrossAttentionCaptioner(bundle, "cpu")
+    tokens = Counter(
+        token
+        for seed in range(9)
+        for token in set(captioner.generate(captioner.encode(canvas(seed))).tokens[3:])
+    )
+    end = tokens.most_common(1)[0][0]
+    return CrossAttentionCaptioner(with_generation(bundle, end_token=end), "cpu")
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_caption_is_as_likely_as_its_text(toy_bundle: Path, *, ends: bool) -> None:
+    bundle = read_bundle(toy_bundle)
+    captioner = ending(bundle) if ends else CrossAttentionCaptioner(bundle, "cpu")
+    tokenizer = CaptionTokenizer(bundle.path("tokenizer.json"))
+    compared = 0
+    for seed in range(30):
+        encoded = captioner.encode(canvas(seed))
+        made = captioner.generate(encoded)
+        assert made.ended is (len(made.tokens) < 11)
+        assert len(made.log_probabilities) == len(made.tokens) + made.ended
+        assert max(made.log_probabilities) <= 0
+        mean = made.log_probability / len(made.log_probabilities)
+        assert made.mean_log_probability == pytest.approx(mean)
+        likely = captioner.log_probability(encoded, made.text, finished=made.ended)
+        assert likely <= 0
+        if tokenizer.encode(made.text) == list(made.tokens) and made.ended is ends:
+            compared += 1
+            assert likely == pytest.approx(made.log_probability, abs=1e-4)
+            other = captioner.log_probability(encoded, made.text, finished=not made.ended)
+            assert (other > likely) if ends else (other == likely), "the end token counts"
+    assert compared > 4
+
+
+def test_a_caption_cut_short_is_as_likely_as_what_is_left_of_it(
+    captioner: CrossAttentionCaptioner, toy_bundle: Path
+) -> None:
+    tokenizer = CaptionTokenizer(read_bundle(toy_bundle).path("tokenizer.json"))
+    compared = 0
+    for seed, seconds in itertools.product(range(8), range(12)):
+        encoded = captioner.encode(canvas(seed))
+        clock = partial(next, itertools.count(1.0))
+        cut = captioner.generate(encoded, deadline_s=seconds, clock=clock)
+        assert not cut.ended
+        if tokenizer.encode(cut.text) == list(cut.tokens[: len(cut.log_probabilities)]):
+            likely = captioner.log_probability(encoded, cut.text, finished=False)
+            assert cut.log_probability == pytest.approx(likely, abs=1e-4)
+            mean = likely / max(len(tokenizer.encode(cut.text)), 1)
+            assert cut.mean_log_probability == pytest.approx(mean, abs=1e-4)
+            compared += 0 < len(cut.log_probabilities) < len(cut.tokens)
+    assert compared > 9
+
+
+def test_anybodys_caption_has_a_likelihood(captioner: CrossAttentionCaptioner) -> None:
+    encoded = captioner.encode(canvas(0))
+    assert captioner.log_probability(encoded, "", finished=False) == 0
+    assert captioner.log_probability(encoded, "") < 0
+    long = "two on " * 500
+    assert captioner.log_probability(encoded, long) > -500, "it is cut"
+    own = captioner.generate(encoded)
+    other = captioner.log_probability(captioner.encode(canvas(1)), own.text)
+    assert other != captioner.log_probability(encoded, own.text)
 
 
 def test_a_deadline_cuts_at_a_whole_word(captioner: CrossAttentionCaptioner) -> None:

@@ -18,6 +18,7 @@ from srd_edge.runtime.bundle_specs import (
     ObservationSpec,
     PolicySpec,
 )
+from srd_edge.runtime.check_specs import CheckSpec, LanguageSpec, Limit
 from srd_edge.runtime.manifest import SCHEMA, Manifest, pairing_id
 
 OBSERVATION = ObservationSpec(rows=7, columns=7, channels=192)
@@ -34,7 +35,15 @@ MANIFEST = Manifest(
     generation=GenerationDefaults(1, 2, 0, 24, suppress=(3, 5)),
     actions=DEFAULT_TABLE,
     observation=OBSERVATION,
-    policy=PolicySpec("policy.onnx", "ab" * 32, max_steps=3, temperature=0.5),
+    policy=PolicySpec("policy.onnx", "ab" * 32, max_steps=3, temperature=0.5, margin=0.25),
+    check=CheckSpec(
+        language=LanguageSpec("language_model.onnx", "language_tokenizer.json", 1, 2, 64),
+        confidence=Limit(-0.1, 0.2),
+        information=Limit(40.0, 5.0),
+        contradiction=Limit(-3.5, 2.5),
+        reference=True,
+        retries=1,
+    ),
     precision="int8",
     opset=18,
     parity={"logits": {"max_abs": 1e-4}, "captions": [True, None]},
@@ -71,8 +80,9 @@ def leaves(data: Any, path: str = "") -> list[str]:
 
 @pytest.mark.parametrize("table", PRESETS)
 @pytest.mark.parametrize("policy", [MANIFEST.policy, None])
-def test_round_trip(table: str, policy: PolicySpec | None) -> None:
-    manifest = replace(MANIFEST, actions=PRESETS[table], policy=policy)
+@pytest.mark.parametrize("check", [MANIFEST.check, None])
+def test_round_trip(table: str, policy: PolicySpec | None, check: CheckSpec | None) -> None:
+    manifest = replace(MANIFEST, actions=PRESETS[table], policy=policy, check=check)
     assert Manifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
 
 
@@ -131,6 +141,27 @@ def test_a_mistyped_field_is_refused_by_its_name_or_kept(path: str, value: Any) 
         ("policy.temperature", 0),
         ("policy.temperature", float("nan")),
         ("policy.max_steps", 10**6),
+        ("policy.margin", -1),
+        ("policy.margin", float("nan")),
+        ("policy.margin", True),
+        ("check", []),
+        ("check.language", None),
+        ("check.language.file", ""),
+        ("check.language.start_token", -1),
+        ("check.language.max_tokens", 1),
+        ("check.confidence", 0.5),
+        ("check.confidence.value", float("nan")),
+        ("check.confidence.value", float("-inf")),
+        ("check.confidence.value", "-0.1"),
+        ("check.confidence.scale", 0),
+        ("check.information.scale", -1.0),
+        ("check.contradiction.scale", float("nan")),
+        ("check.contradiction.scale", float("inf")),
+        ("check.reference", "yes"),
+        ("check.reference", 1),
+        ("check.retries", -1),
+        ("check.retries", 1.0),
+        ("check.retries", 65),
         ("files", {}),
         ("files.0.bytes", -1),
         ("files.0.sha256", "0" * 63),
@@ -146,7 +177,17 @@ def test_refused(path: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["extra", "captioner.extra", "policy.extra", "files.0.extra", "preprocessing.extra"]
+    "path",
+    [
+        "extra",
+        "captioner.extra",
+        "policy.extra",
+        "check.extra",
+        "check.language.extra",
+        "check.confidence.extra",
+        "files.0.extra",
+        "preprocessing.extra",
+    ],
 )
 def test_an_unknown_field_is_refused(path: str) -> None:
     data = as_json()

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from srd_edge.kernels.actions import ActionTable
-from srd_edge.training.dqn import DqnConfig, train_policy
+from srd_edge.training.dqn import DqnConfig, _Agent, train_policy
 from srd_edge.training.environment import DefenceVectorEnv, Pool
 from srd_edge.training.fidelity import SemanticFidelity
 from srd_edge.training.qnetwork import QNetwork, QNetworkConfig
+from srd_edge.training.replay import Replay, Transition
 
 CONFIG = DqnConfig(
     steps=1_500,
@@ -44,16 +45,18 @@ def red_cells(suspect: Any, fidelity: SemanticFidelity) -> tuple[Pool, list[int]
     return Pool(canvases, references, (suspect,)), answers
 
 
-def new_network(table: ActionTable, seed: int = 0) -> QNetwork:
+def new_network(table: ActionTable, seed: int = 0, *, duelling: bool = False) -> QNetwork:
     torch.manual_seed(seed)
-    return QNetwork(QNetworkConfig(3, 3, 4, hidden=16), table)
+    return QNetwork(QNetworkConfig(3, 3, 4, hidden=16, duelling=duelling), table)
 
 
 def new_environment(
-    suspect: Any, table: ActionTable, fidelity: SemanticFidelity
+    suspect: Any, table: ActionTable, fidelity: SemanticFidelity, max_steps: int = 2
 ) -> DefenceVectorEnv:
     pool, _ = red_cells(suspect, fidelity)
-    return DefenceVectorEnv(pool, table, fidelity, num_envs=16, action_cost=0.1)
+    return DefenceVectorEnv(
+        pool, table, fidelity, num_envs=16, max_steps=max_steps, action_cost=0.1
+    )
 
 
 def test_it_learns_to_cover_the_trigger_and_else_to_stop(
@@ -73,6 +76,86 @@ def test_it_learns_to_cover_the_trigger_and_else_to_stop(
     assert best[~attacked].max() < 0
     assert log[-1]["final_fidelity"] > log[0]["final_fidelity"]
     assert log[-1]["stop_share"] > log[0]["stop_share"]
+
+
+@pytest.mark.parametrize(
+    ("options", "duelling"),
+    [
+        ({"double": False}, True),
+        ({"n_step": 3}, False),
+        ({"prioritised": True}, False),
+    ],
+)
+def test_every_option_learns_it_too(
+    options: dict[str, Any],
+    duelling: bool,
+    suspect: Any,
+    table: ActionTable,
+    fidelity: SemanticFidelity,
+    tmp_path: Path,
+) -> None:
+    network = new_network(table, duelling=duelling)
+    environment = new_environment(suspect, table, fidelity)
+    train_policy(network, environment, replace(CONFIG, **options), tmp_path)
+    pool, answers = red_cells(suspect, fidelity)
+    features = torch.from_numpy(suspect.look(pool.canvases).features)
+    with torch.inference_mode():
+        values = network(features, torch.zeros(len(features), 3, 3))
+    assert values.argmax(dim=1).tolist() == answers
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_what_comes_next_is_valued_by_the_target_network(
+    double: bool, suspect: Any, table: ActionTable, fidelity: SemanticFidelity
+) -> None:
+    """One transition at a time; the online network chooses with Double Q, else the target's."""
+    online = new_network(table, 1)
+    agent = _Agent(online, DqnConfig(double=double), "")
+    agent.target = new_network(table, 2)
+    pool, _ = red_cells(suspect, fidelity)
+    batch, expected = [], []
+    for number, features in enumerate(suspect.look(pool.canvases).features.astype(np.float16)):
+        coverage = np.zeros((3, 3), np.float32)
+        after = (None, None) if number % 3 == 0 else (features, coverage)
+        batch.append(Transition(features, coverage, 0, 0.0, *after))
+        inputs = torch.from_numpy(features).float()[None], torch.from_numpy(coverage)[None]
+        with torch.inference_mode():
+            chosen = int((online if double else agent.target)(*inputs).argmax())
+            expected.append(0.0 if number % 3 == 0 else float(agent.target(*inputs)[0, chosen]))
+    assert agent._next_values(batch).tolist() == pytest.approx(expected, abs=1e-6)
+    assert len({round(value, 4) for value in expected}) > 5
+
+
+@pytest.mark.parametrize("n_step", [1, 2, 3])
+def test_no_transition_reaches_into_another_picture(
+    n_step: int,
+    suspect: Any,
+    table: ActionTable,
+    fidelity: SemanticFidelity,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Through the environment's own resets; pictures are told apart by their untouched cells."""
+    kept: list[Transition] = []
+    monkeypatch.setattr(Replay, "add", lambda _, transition: kept.append(transition))
+    config = replace(QUICK, n_step=n_step, checkpoint_every=100_000)
+    environment = new_environment(suspect, table, fidelity, max_steps=4)
+    train_policy(new_network(table), environment, config, tmp_path)
+    started = config.steps + environment.num_envs
+    assert config.steps - environment.num_envs * (n_step - 1) <= len(kept) < started
+    compared = 0
+    for transition in kept:
+        covered = transition.next_coverage
+        if transition.next_features is None or covered is None:
+            continue
+        new = np.flatnonzero((covered > 0).ravel() & (transition.coverage == 0).ravel())
+        assert len(new) <= n_step or covered.all()
+        assert (covered >= transition.coverage).all()
+        untouched = (covered == 0).ravel()
+        before = transition.features[untouched]
+        assert (before == transition.next_features[untouched]).all()
+        compared += len(before)
+    assert compared > 500
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(

@@ -8,12 +8,14 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from srd_edge.kernels.actions import SRD_TABLE, ActionTable
 from srd_edge.training.environment import (
     ENVIRONMENT_ID,
+    DefenceEnv,
     DefenceVectorEnv,
     Observations,
     Pool,
@@ -128,6 +130,13 @@ def test_observations_are_the_callers_to_keep(environment: DefenceVectorEnv) -> 
     assert all((observations[name] == kept[name]).all() for name in kept)
 
 
+def test_a_reset_without_a_seed_goes_on_through_the_pool(environment: DefenceVectorEnv) -> None:
+    shown = which(environment.reset(seed=5)[0])
+    while len(shown) < 21:
+        shown += which(environment.reset()[0])
+    assert [sorted(shown[start : start + 7]) for start in (0, 7, 14)] == [list(range(7))] * 3
+
+
 def test_the_seed_decides(environment: DefenceVectorEnv) -> None:
     def shown(seed: int | None) -> list[int]:
         pictures = which(environment.reset(seed=seed)[0])
@@ -189,3 +198,68 @@ def test_a_silent_suspect_never_yields_nan(pool: Pool, table: ActionTable) -> No
     _, info = environment.reset(seed=0)
     assert info["score"].tolist() == [0.0, 0.0]
     assert environment.step(np.array([0, STOP]))[1] == pytest.approx([-0.1, 0.0])
+
+
+@pytest.fixture
+def single(pool: Pool, table: ActionTable, fidelity: SemanticFidelity) -> gymnasium.Env[Any, Any]:
+    register()
+    return gymnasium.make(
+        ENVIRONMENT_ID, pool=pool, table=table, fidelity=fidelity, action_cost=0.02
+    )
+
+
+def test_one_picture_keeps_the_rules_of_the_batch(
+    single: gymnasium.Env[Any, Any], pool: Pool, table: ActionTable, fidelity: SemanticFidelity
+) -> None:
+    batch = DefenceVectorEnv(pool, table, fidelity, num_envs=1, action_cost=0.02)
+    rng = np.random.default_rng(0)
+    observation, info = single.reset(seed=4)
+    observations, infos = batch.reset(seed=4)
+    assert (info["score"], info["caption"]) == (infos["score"][0], infos["captions"][0])
+    for _ in range(100):
+        action = rng.choice([0, 4, RED_ALL_OVER, STOP])
+        observation, reward, terminated, truncated, info = single.step(action)
+        observations, rewards, ended, _, infos = batch.step(np.array([action]))
+        assert (reward, terminated, truncated) == (rewards[0], ended[0], False)
+        assert (info["score"], info["caption"]) == (infos["score"][0], infos["captions"][0])
+        if terminated:
+            observation, info = single.reset()
+            observations, _, _, _, infos = batch.step(np.array([STOP]))
+            assert (info["score"], info["caption"]) == (infos["score"][0], infos["captions"][0])
+        assert all((observation[name] == observations[name][0]).all() for name in observation)
+
+
+def test_gymnasium_finds_nothing_wrong(
+    single: gymnasium.Env[Any, Any], recwarn: pytest.WarningsRecorder
+) -> None:
+    assert isinstance(single.unwrapped, DefenceEnv)
+    check_env(single.unwrapped)
+    # Features have no bounds that could be told.
+    assert [w for w in map(str, recwarn) if "infinity" not in w] == []
+
+
+def test_stable_baselines3_learns_in_it(
+    single: gymnasium.Env[Any, Any], pool: Pool, suspect: Any
+) -> None:
+    """To cover the one red cell, and to stop where there is none."""
+    baselines = pytest.importorskip("stable_baselines3")
+    learner = baselines.DQN(
+        "MultiInputPolicy",
+        single,
+        learning_rate=3e-3,
+        learning_starts=100,
+        train_freq=1,
+        gamma=0.9,
+        target_update_interval=100,
+        exploration_fraction=0.5,
+        policy_kwargs={"net_arch": [64]},
+        seed=0,
+        device="cpu",
+    )
+    learner.learn(600)
+    observations = {
+        "features": suspect.look(pool.canvases).features,
+        "coverage": np.zeros((len(pool.canvases), 3, 3), np.float32),
+    }
+    actions, _ = learner.predict(observations, deterministic=True)
+    assert actions.tolist() == [STOP, 1, STOP, 3, STOP, 5, STOP]

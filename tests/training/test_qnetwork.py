@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from itertools import product
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
 from srd_edge.errors import UsageError
+from srd_edge.export.graphs import export_graph
+from srd_edge.export.policy import policy_component
 from srd_edge.kernels.actions import DEFAULT_TABLE, SRD_TABLE, ActionTable, Perturbation
 from srd_edge.training.checkpoints import PolicyCheckpoint, load_policy
 from srd_edge.training.qnetwork import QNetwork, QNetworkConfig, _area_matrix
 
 
-def network(table: ActionTable, rows: int, columns: int) -> QNetwork:
+def network(table: ActionTable, rows: int, columns: int, *, duelling: bool = False) -> QNetwork:
     torch.manual_seed(0)
-    return QNetwork(QNetworkConfig(rows, columns, channels=6, hidden=8), table).eval()
+    config = QNetworkConfig(rows, columns, channels=6, hidden=8, duelling=duelling)
+    return QNetwork(config, table).eval()
 
 
 @pytest.mark.parametrize(
@@ -36,9 +41,11 @@ def test_area_matrix_against_counting_points(
     np.testing.assert_allclose(_area_matrix(source, target).numpy(), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("duelling", [False, True])
 @pytest.mark.parametrize("table", [DEFAULT_TABLE, SRD_TABLE], ids=["default", "srd"])
-def test_shape_and_stop(table: ActionTable) -> None:
-    values = network(table, 4, 3)(torch.randn(2, 12, 6), torch.rand(2, table.rows, table.columns))
+def test_shape_and_stop(table: ActionTable, duelling: bool) -> None:
+    net = network(table, 4, 3, duelling=duelling)
+    values = net(torch.randn(2, 12, 6), torch.rand(2, table.rows, table.columns))
     assert values.shape == (2, len(table))
     assert values.std() > 0
     if table.stop_index is not None:
@@ -77,6 +84,39 @@ def test_regional_values_move_with_the_features() -> None:
         assert values[0, index] == regional[0, kind, row, column]
 
 
+def test_a_duelling_network_takes_apart_whether_to_act_and_how() -> None:
+    """The value moves every perturbation alike and stop not at all; advantages have no mean."""
+    net = network(DEFAULT_TABLE, 3, 3, duelling=True)
+    inputs = torch.randn(4, 9, 6), torch.rand(4, 5, 5)
+    whole, value = net.whole[-1], net.value[-1]
+    assert isinstance(whole, torch.nn.Linear)
+    assert isinstance(value, torch.nn.Linear)
+    with torch.inference_mode():
+        before = net(*inputs)
+        value.bias.add_(1)
+        raised = net(*inputs)
+        whole.bias.add_(5)
+        value.weight.zero_()
+        value.bias.fill_(0.25)
+        level = net(*inputs)
+    torch.testing.assert_close(raised[:, :-1], before[:, :-1] + 1)
+    torch.testing.assert_close(level[:, :-1].mean(dim=1), torch.full((4,), 0.25))
+    assert level[:, :-1].std(dim=1).min() > 0
+    assert (torch.stack([before, raised, level])[..., -1] == 0).all()
+
+
+def test_a_duelling_network_exports_to_the_same_graph_for_the_device(tmp_path: Path) -> None:
+    net = network(DEFAULT_TABLE, 3, 4, duelling=True)
+    export_graph(policy_component(net), tmp_path / "policy.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "policy.onnx")
+    features, coverage = torch.randn(3, 12, 6), torch.rand(3, 5, 5)
+    feed = {"encoder_hidden_states": features.numpy(), "coverage": coverage.numpy()}
+    with torch.inference_mode():
+        expected = net(features, coverage)
+    (values,) = session.run(["q_values"], feed)
+    np.testing.assert_allclose(values, expected.numpy(), atol=1e-5)
+
+
 def test_coverage_is_seen() -> None:
     net = network(DEFAULT_TABLE, 3, 3)
     features = torch.randn(1, 9, 6)
@@ -86,14 +126,23 @@ def test_coverage_is_seen() -> None:
     assert (bare - covered)[0, :-1].abs().min() > 0
 
 
-def test_a_policy_comes_back_as_it_went(tmp_path: Path) -> None:
-    net = network(DEFAULT_TABLE, 3, 4)
+@pytest.mark.parametrize("duelling", [False, True])
+def test_a_policy_comes_back_as_it_went(tmp_path: Path, duelling: bool) -> None:
+    net = network(DEFAULT_TABLE, 3, 4, duelling=duelling)
     PolicyCheckpoint(net, 2, 0.05, {"seed": 3}).save(tmp_path)
     loaded = load_policy(tmp_path)
     assert (loaded.max_steps, loaded.temperature, loaded.provenance) == (2, 0.05, {"seed": 3})
     assert loaded.network.table == DEFAULT_TABLE
     inputs = torch.randn(3, 12, 6), torch.rand(3, 5, 5)
     assert torch.equal(loaded.network(*inputs), net(*inputs))
+
+
+def test_a_policy_from_before_duelling_networks_is_read(tmp_path: Path) -> None:
+    PolicyCheckpoint(network(DEFAULT_TABLE, 3, 4), 2, 0.05, {}).save(tmp_path)
+    description = json.loads((tmp_path / "policy.json").read_text(encoding="utf-8"))
+    del description["network"]["duelling"]
+    (tmp_path / "policy.json").write_text(json.dumps(description), encoding="utf-8")
+    assert not load_policy(tmp_path).network.config.duelling
 
 
 @pytest.mark.parametrize("file", ["policy.json", "policy.safetensors"])

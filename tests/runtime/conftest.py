@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from srd_edge import Defender
+from srd_edge.kernels.actions import DEFAULT_TABLE
+from srd_edge.kernels.frames import Pixels
+from srd_edge.runtime.bundle import Bundle, read_bundle
+from srd_edge.runtime.check_specs import Limit
+from srd_edge.runtime.records import Observation
+
+
+@dataclass(frozen=True)
+class Wants:
+    """Wants one action, and to stop after it."""
+
+    action: int
+
+    def q_values(self, _: Observation) -> NDArray[np.float32]:
+        values = np.full(len(DEFAULT_TABLE), -1e3, np.float32)
+        values[self.action], values[-1] = 10, 0
+        return values
+
+
+@dataclass(frozen=True)
+class Curable:
+    """A picture whose caption is refused, until one perturbation is laid over it.
+
+    Args:
+        bundle: its check tells the two captions apart.
+        pixels: the picture, (H, W, 3) uint8 RGB.
+        action: the perturbation.
+        cured: the caption under it.
+    """
+
+    bundle: Bundle
+    pixels: Pixels
+    action: int
+    cured: str
+
+
+@pytest.fixture(scope="session")
+def curable(checked_bundle: Path) -> Curable:
+    bundle, action = read_bundle(checked_bundle), 3
+    assert bundle.manifest.check is not None
+    examined = replace(
+        bundle.manifest.check, confidence=Limit(-1e4, 1.0), contradiction=Limit(1e4, 1.0)
+    )
+    passes = replace(bundle, manifest=replace(bundle.manifest, check=examined))
+    as_it_is = Defender(passes, policy=Wants(len(DEFAULT_TABLE) - 1))
+    covered = Defender(passes, policy=Wants(action))
+    for seed in range(50):
+        pixels = np.random.default_rng(seed).integers(0, 256, (40, 60, 3), np.uint8)
+        raw, cured = as_it_is.caption(pixels), covered.caption(pixels)
+        assert raw.opinion is not None
+        assert cured.opinion is not None
+        high, low = raw.opinion.contradiction or 0.0, cured.opinion.contradiction or 0.0
+        if high > low + 1 and cured.caption is not None and raw.caption != cured.caption:
+            check = replace(examined, contradiction=Limit((high + low) / 2, 1.0))
+            refuses = replace(bundle, manifest=replace(bundle.manifest, check=check))
+            return Curable(refuses, pixels, action, cured.caption)
+    raise AssertionError("no such picture")

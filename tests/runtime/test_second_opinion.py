@@ -1,0 +1,268 @@
+"""The three scores are what the text says, and the reference is asked only where it must be."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from srd_edge.kernels.frames import Frame, Pixels
+from srd_edge.kernels.preprocess import Preprocessing, to_canvas, to_tensor
+from srd_edge.runtime import second_opinion as second_opinion_module
+from srd_edge.runtime.budget import FrameTimer, LatencyBudget, StageCosts
+from srd_edge.runtime.bundle import Bundle, read_bundle
+from srd_edge.runtime.captioning import CrossAttentionCaptioner, Encoded, Generated
+from srd_edge.runtime.check_specs import Limit
+from srd_edge.runtime.records import Opinion
+from srd_edge.runtime.second_opinion import FrameOpinion, SecondOpinion
+
+EVERYTHING, NOTHING = Limit(-1e4, 1.0), Limit(1e4, 1.0)  # is above it
+FRAME = Frame(np.random.default_rng(5).integers(0, 256, (40, 60, 3), np.uint8))
+
+
+@pytest.fixture
+def bundle(checked_bundle: Path) -> Bundle:
+    return read_bundle(checked_bundle)
+
+
+@pytest.fixture
+def encodings(monkeypatch: pytest.MonkeyPatch) -> list[Pixels]:
+    """What the reference captioners that are made in the test encode."""
+    seen: list[Pixels] = []
+
+    class Seen(CrossAttentionCaptioner):
+        def encode(self, canvas: Pixels) -> Encoded:
+            seen.append(canvas)
+            return super().encode(canvas)
+
+    monkeypatch.setattr(second_opinion_module, "CrossAttentionCaptioner", Seen)
+    return seen
+
+
+def said_of(bundle: Bundle, frame: Frame = FRAME, end_token: int | None = None) -> Generated:
+    """The suspect's caption; another end token makes it end before it is at its longest."""
+    settings = bundle.manifest.generation
+    settings = replace(settings, end_token=end_token or settings.end_token)
+    captioner = CrossAttentionCaptioner(
+        replace(bundle, manifest=replace(bundle.manifest, generation=settings)), "cpu"
+    )
+    return captioner.generate(
+        captioner.encode(to_canvas(frame.pixels, bundle.manifest.preprocessing))
+    )
+
+
+def opinion_of(
+    bundle: Bundle, timer: FrameTimer | None = None, /, frame: Frame = FRAME, **changes: Any
+) -> FrameOpinion:
+    assert bundle.manifest.check is not None
+    spec = replace(bundle.manifest.check, **changes)
+    timer = timer or FrameTimer(LatencyBudget(), StageCosts())
+    return SecondOpinion(bundle, spec, "cpu", strict=True).at(frame, timer)
+
+
+def judged(here: FrameOpinion, said: Generated) -> Opinion:
+    opinion = here.judge(said)
+    assert opinion is not None
+    return opinion
+
+
+def test_what_is_not_odd_is_not_examined(bundle: Bundle, encodings: list[Pixels]) -> None:
+    confidence, information = Limit(0.1, 0.5), Limit(1e3, 7.0)
+    here = opinion_of(bundle, confidence=confidence, information=information)
+    said = said_of(bundle)
+    opinion = judged(here, said)
+    assert (opinion.contradiction, opinion.refused) == (None, False)
+    assert opinion.excess == max((opinion.confidence - 0.1) / 0.5, (opinion.information - 1e3) / 7)
+    assert (encodings, set(here.timer.stage_ms)) == ([], {"screen"})
+
+
+@pytest.mark.parametrize("odd", ["confidence", "information"])
+def test_what_is_odd_is_examined_and_the_frame_is_encoded_once(
+    bundle: Bundle, encodings: list[Pixels], odd: str
+) -> None:
+    limits: dict[str, Any] = {"confidence": NOTHING, "information": NOTHING, odd: EVERYTHING}
+    here = opinion_of(bundle, contradiction=Limit(1e3, 4.0), **limits)
+    said = said_of(bundle)
+    for caption in (said, replace(said, text="two on two"), said):
+        opinion = judged(here, caption)
+        assert opinion.contradiction is not None
+        assert opinion.excess == (opinion.contradiction - 1e3) / 4
+    assert judged(here, said).contradiction != judged(here, replace(said, text="")).contradiction
+    assert here.answer(StageCosts()) is not None
+    assert len(encodings) == 1
+    assert {"screen", "examine", "answer"} == set(here.timer.stage_ms)
+
+
+@pytest.mark.parametrize(
+    ("cheap", "contradiction", "reference", "refused"),
+    [
+        (NOTHING, EVERYTHING, True, False),
+        (EVERYTHING, NOTHING, True, False),
+        (EVERYTHING, EVERYTHING, True, True),
+        (NOTHING, EVERYTHING, False, False),
+        (EVERYTHING, NOTHING, False, True),
+    ],
+)
+def test_what_is_refused(
+    bundle: Bundle, cheap: Limit, contradiction: Limit, *, reference: bool, refused: bool
+) -> None:
+    here = opinion_of(
+        bundle,
+        confidence=cheap,
+        information=cheap,
+        contradiction=contradiction,
+        reference=reference,
+    )
+    opinion = judged(here, said_of(bundle))
+    assert opinion.refused is refused
+    assert (opinion.suspicion > 0.5) is refused
+    assert (opinion.contradiction is not None) is (reference and cheap is EVERYTHING)
+
+
+@pytest.mark.parametrize(("excess", "suspicion"), [(-1e9, 0), (-1, 0.2689), (0, 0.5), (2, 0.8808)])
+def test_suspicion_is_even_at_the_limit(excess: float, suspicion: float) -> None:
+    opinion = Opinion(-0.1, 50.0, None, excess)
+    assert opinion.suspicion == pytest.approx(suspicion, abs=1e-4)
+    assert opinion.refused is (excess > 0)
+    assert Limit(3.0, 2.0).excess(3 + 2 * excess) == pytest.approx(excess)
+
+
+@pytest.mark.parametrize("score", ["confidence", "information", "contradiction"])
+def test_a_score_at_its_limit_passes_and_one_above_does_not(bundle: Bundle, score: str) -> None:
+    said = said_of(bundle)
+    is_last = score == "contradiction"
+    others: dict[str, Any] = {
+        "confidence": EVERYTHING if is_last else NOTHING,
+        "information": NOTHING,
+    }
+    full = judged(opinion_of(bundle, **others | {"confidence": EVERYTHING}), said)
+    value = getattr(full, score)
+    for limit, passes in ((Limit(value, 3.0), True), (Limit(value - 1e-6, 3.0), False)):
+        here = opinion_of(bundle, **others | {score: limit}, reference=is_last)
+        opinion = judged(here, said)
+        assert opinion.refused is not passes
+        assert opinion.suspicion == pytest.approx(0.5, abs=1e-6)
+
+
+def log_likelihood(folder: Path, frame: Frame, ids: list[int]) -> float:
+    """Of ``ids`` after the start token, one decoder call each, in plain numpy."""
+    data = json.loads((folder / "manifest.json").read_text())
+    spec = Preprocessing.from_json(data["preprocessing"])
+    layers, kinds = range(data["captioner"]["layers"]), ("key", "value")
+    encoder = onnxruntime.InferenceSession(folder / "encoder_model.onnx")
+    decoder = onnxruntime.InferenceSession(folder / "decoder_model.onnx")
+    pixel_values = to_tensor(to_canvas(frame.pixels, spec), spec)[None]
+    feed: dict[str, NDArray[Any]] = {}
+    for output, value in zip(
+        [o.name for o in encoder.get_outputs()],
+        encoder.run(None, {"pixel_values": pixel_values.reshape(1, 3, spec.height, spec.width)}),
+        strict=True,
+    ):
+        if output.startswith("present"):
+            feed[output.replace("present", "past_key_values")] = value
+    empty = np.empty((1, data["captioner"]["heads"], 0, data["captioner"]["head_dim"]), np.float32)
+    feed |= {f"past_key_values.{i}.decoder.{kind}": empty for i in layers for kind in kinds}
+    total, row = 0.0, [data["generation"]["start_token"]]
+    for token in ids:
+        (logits,) = decoder.run(["logits"], feed | {"input_ids": np.array([row], np.int64)})
+        last = logits[0, -1].astype(np.float64)
+        total += float(last[token] - np.log(np.exp(last).sum()))
+        row.append(token)
+    return total
+
+
+def ids_of(bundle: Bundle, tokenizer: str, text: str) -> list[int]:
+    encoding = Tokenizer.from_file(str(bundle.path(tokenizer))).encode(
+        text, add_special_tokens=False
+    )
+    return list(encoding.ids)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("end_token", [None, 276])
+def test_the_scores_are_those_of_the_text(bundle: Bundle, seed: int, end_token: int | None) -> None:
+    rng = np.random.default_rng(seed)
+    frame = Frame(rng.integers(0, 256, (33, 47, 3), np.uint8))
+    said = said_of(bundle, frame, end_token)
+    end = [2] * (len(said.tokens) < 11)  # a caption of the longest length has none
+    spoken = log_likelihood(bundle.directory, frame, [*said.tokens, *([end_token or 2] * len(end))])
+    ids = ids_of(bundle, "tokenizer.json", said.text)
+    trusted = log_likelihood(bundle.directory / "reference", frame, [*ids, *end][:11])
+    row = [1, *ids_of(bundle, "language_tokenizer.json", said.text), *end]
+    session = onnxruntime.InferenceSession(bundle.path("language_model.onnx"))
+    (expected,) = session.run(None, {"input_ids": np.array([row], np.int64)})
+
+    opinion = judged(opinion_of(bundle, frame=frame, confidence=EVERYTHING), said)
+    assert opinion.confidence == pytest.approx(spoken / len([*said.tokens, *end]), abs=1e-4)
+    assert opinion.information == pytest.approx(spoken - expected.sum(), abs=1e-3)
+    assert opinion.contradiction == pytest.approx(spoken - trusted, abs=1e-3)
+
+
+def test_the_reference_sees_the_frame_by_its_own_preprocessing(
+    checked_bundle: Path, tmp_path: Path, encodings: list[Pixels]
+) -> None:
+    shutil.copytree(checked_bundle, tmp_path / "bundle")
+    path = tmp_path / "bundle" / "reference" / "manifest.json"
+    data = json.loads(path.read_text())
+    data["preprocessing"] |= {"resample": "nearest", "mean": [0.1, 0.2, 0.3]}
+    path.write_text(json.dumps(data))
+    here = opinion_of(replace(read_bundle(checked_bundle), directory=tmp_path / "bundle"))
+    own = read_bundle(path.parent)
+    canvas = to_canvas(FRAME.pixels, own.manifest.preprocessing)
+    expected = CrossAttentionCaptioner(own, "cpu").encode(canvas).features
+    assert np.array_equal(here.by.encode(FRAME).features, expected)
+    assert np.array_equal(encodings[0], canvas)
+    assert not np.array_equal(
+        canvas, to_canvas(FRAME.pixels, read_bundle(checked_bundle).manifest.preprocessing)
+    )
+
+
+def test_without_the_time_to_examine_there_is_no_opinion(
+    bundle: Bundle, encodings: list[Pixels]
+) -> None:
+    now_s, costs = 0.0, StageCosts({"examine": 40.0, "answer": 40.0})
+    timer = FrameTimer(LatencyBudget(100), costs, lambda: now_s)
+    said = said_of(bundle)
+    odd = opinion_of(bundle, timer, confidence=EVERYTHING)
+    fine = opinion_of(bundle, timer, confidence=NOTHING, information=NOTHING)
+    now_s = 0.051
+    assert odd.judge(said) is None
+    assert odd.answer(costs) is None
+    assert judged(fine, said).refused is False
+    assert encodings == []
+    now_s = 0.049
+    assert odd.judge(said) is not None
+    assert odd.answer(costs) is not None
+    assert len(encodings) == 1
+
+
+def test_the_answer_is_the_references_own_caption(bundle: Bundle) -> None:
+    own = CrossAttentionCaptioner(read_bundle(bundle.directory / "reference"), "cpu")
+    expected = own.generate(own.encode(to_canvas(FRAME.pixels, bundle.manifest.preprocessing)))
+    assert expected.text != said_of(bundle).text
+    assert opinion_of(bundle).answer(StageCosts()) == expected
+    assert opinion_of(bundle, reference=False).answer(StageCosts()) is None
+
+
+@pytest.mark.parametrize(("tokens", "finished"), [(1, False), (6, False), (99, True)])
+def test_only_a_whole_answer_tells_what_one_costs(
+    bundle: Bundle, tokens: int, *, finished: bool
+) -> None:
+    ticks = iter(range(10_000))
+    timer = FrameTimer(LatencyBudget(1e3 * (tokens + 4)), StageCosts(), lambda: next(ticks))
+    costs = StageCosts()
+    answer = opinion_of(bundle, timer).answer(costs)
+    assert ("answer" in costs.means_ms) is finished
+    whole = opinion_of(bundle).answer(costs)
+    assert whole is not None
+    if answer is not None:
+        assert answer.finished is finished
+        assert answer.text.split() == whole.text.split()[: len(answer.text.split())]
