@@ -24,7 +24,10 @@ from srd_edge.attacks.specs import parse_attack
 from srd_edge.training.language_store import cache_folder
 
 RESULTS = Path(__file__).parent / "results" / "defence"
-CONTESTANTS = ("none", "policy", "policy_alone", "check_alone", "reference")
+CONTESTANTS = ("none", "policy")
+PARTS = ("policy_alone", "check_alone", "reference")
+"""Asked where the defence is taken apart: once a victim, not once a way."""
+TAKEN_APART = "matched10"
 OWN = "own"
 
 
@@ -35,7 +38,8 @@ def evaluate(zoo: Zoo, name: str, way: str, threads: int) -> Path:
     words += ["--bundle", str(zoo.bundle(name, way)), "--seeds", "3", "--timed", "0"]
     if name == "survivor":  # the attacker's own pictures carry nothing but the patch
         words += ["--attack", RECIPES[name].spec.replace("target", "share=0,target")]
-    words += [word for contestant in CONTESTANTS for word in ("--defence", contestant)]
+    contestants = (*CONTESTANTS, *(PARTS if way == TAKEN_APART else ()))
+    words += [word for contestant in contestants for word in ("--defence", contestant)]
     environment = os.environ | KEEP_MEMORY | {"OMP_NUM_THREADS": str(threads)}
     with report.with_suffix(".log").open("a") as log:
         command = [*words, "-o", str(report)]
