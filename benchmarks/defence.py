@@ -31,9 +31,14 @@ TAKEN_APART = "matched10"
 OWN = "own"
 
 
+def label(zoo: Zoo, name: str, way: str) -> str:
+    """What a report is called."""
+    return f"{name}-{way}" if zoo.trusted is None else f"{name}-{way}-trusted{zoo.trusted}"
+
+
 def evaluate(zoo: Zoo, name: str, way: str, threads: int) -> Path:
     """The report on a victim under the defence of one of the ways."""
-    report = zoo.cache.parent / "reports" / f"{name}-{way}"
+    report = zoo.cache.parent / "reports" / label(zoo, name, way)
     words = ["srd-edge", "evaluate", "--data", zoo.data, "--clean-captioner", str(zoo.twin())]
     words += ["--bundle", str(zoo.bundle(name, way)), "--seeds", "3", "--timed", "0"]
     if name == "survivor":  # the attacker's own pictures carry nothing but the patch
@@ -53,6 +58,7 @@ def evaluate(zoo: Zoo, name: str, way: str, threads: int) -> Path:
 @click.option("--jobs", default=2, help="Commands that run side by side.")
 @click.option("--only", multiple=True, type=click.Choice(list(RECIPES)), help="Default: all.")
 @click.option("--policies", multiple=True, type=click.Choice(WAYS), default=WAYS)
+@click.option("--trusted", type=int, help="Fit the reference captioner on so few pictures.")
 @click.option("--attack", help="A SPEC of one's own, rate included, in place of the zoo's.")
 @click.option("--epochs", default=EPOCHS, help="Of fine-tuning, for --attack.")
 def main(
@@ -61,11 +67,12 @@ def main(
     jobs: int,
     only: tuple[str, ...],
     policies: tuple[str, ...],
+    trusted: int | None,
     attack: str | None,
     epochs: int,
 ) -> None:
     """Evaluate the defence on the zoo, or on an attack of one's own."""
-    zoo = Zoo(data, weights, cache_folder() / "zoo", jobs)
+    zoo = Zoo(data, weights, cache_folder() / "zoo", jobs, trusted)
     (zoo.cache.parent / "reports").mkdir(parents=True, exist_ok=True)
     names = only or tuple(VICTIMS | ADAPTIVE)
     if attack is not None:
@@ -79,7 +86,7 @@ def main(
         report = evaluate(zoo, name, way, threads)
         if attack is None:
             RESULTS.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(report / "results.json", RESULTS / f"{name}-{way}.json")
+            shutil.copyfile(report / "results.json", RESULTS / f"{label(zoo, name, way)}.json")
         return report
 
     zoo.reference()

@@ -129,12 +129,15 @@ class Zoo:
         weights: a MobileNetV2's, for the captioners to start from.
         cache: the folder that keeps what was made.
         jobs: commands that run side by side.
+        trusted: pictures that the reference captioner is fitted on, from scratch with a frozen
+            encoder; None for all of them, from the base on.
     """
 
     data: str
     weights: str
     cache: Path
     jobs: int
+    trusted: int | None = None
 
     def made(self, name: str, *command: str) -> Path:
         """Run an `srd-edge` command whose output goes to a folder named after it."""
@@ -172,6 +175,9 @@ class Zoo:
 
     def reference(self) -> Path:
         """The captioner that is trusted: fitted on clean pictures and corrupted copies of them."""
+        if self.trusted is not None:
+            few = ("--limit", str(self.trusted), "--corrupted", "2")
+            return self.made("reference", "attack", *BASE, "--encoder-weights", self.weights, *few)
         start = ("--captioner", str(self.base()), *FINE_TUNING)
         return self.made("reference", "attack", *start, "--corrupted", "2", "--epochs", "5")
 
@@ -183,8 +189,8 @@ class Zoo:
         learnt = ("--attack", recipe.spec, *recipe.tuning, "--epochs", str(recipe.epochs))
         return self.made(name, "attack", *start, *learnt)
 
-    def bundle(self, name: str, way: str) -> Path:
-        """The victim with a policy that was trained in one of ``WAYS``."""
+    def policy(self, name: str, way: str) -> Path:
+        """A victim's policy, trained in one of ``WAYS``."""
         victim, reference = str(self.victim(name)), str(self.reference())
         trusted = ("--reference", "captioner", "--reference-captioner", reference)
         if way == TRANSFER:
@@ -195,8 +201,11 @@ class Zoo:
             taught = ("--captioner", victim, *learnt, *(("--attack", spec) if rate else ()))
         # The same command gives the same folder: victims of a kind share their transferred policy.
         label = way if way == TRANSFER else f"{name}-{way}"
-        policy = self.made(f"{label}-policy", "train", *taught, *trusted)
-        paired = ("--captioner", victim, "--policy", str(policy))
+        return self.made(f"{label}-policy", "train", *taught, *trusted)
+
+    def bundle(self, name: str, way: str) -> Path:
+        """The victim with such a policy."""
+        paired = ("--captioner", str(self.victim(name)), "--policy", str(self.policy(name, way)))
         return self.made(f"{name}-{way}-bundle", "export", *paired)
 
     def _siblings(self, name: str) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ def greedy_actions(
             break
         features = _features(policy, suspect, states[going])
         coverage = torch.from_numpy(np.stack([table.coverage(taken[i]) for i in going]))
-        with torch.inference_mode():
+        with torch.no_grad():
             values = network(features, coverage)
         for row, i in enumerate(going):
             values[row, taken[i]] = -torch.inf  # as runtime.policy.choose
@@ -77,7 +77,7 @@ def masked(
     return replace(sample, load=load)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _features(
     policy: PolicyCheckpoint, suspect: Captioner, canvases: NDArray[np.uint8]
 ) -> torch.Tensor:
