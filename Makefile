@@ -14,7 +14,7 @@ export PYTHONSAFEPATH = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow lint format bundle victims clean check-python
+.PHONY: help demo test test-slow lint format bundle victims defence clean check-python
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,7 +54,7 @@ bundle: $(VENV)/.installed ## Make the built-in bundle again, from its seed.
 	$(BIN)/srd-edge evaluate -o runs/bundle/report
 	cp runs/bundle/report/results.json benchmarks/results/builtin.json
 	cp runs/bundle/report/timing.json benchmarks/results/builtin.timing.json
-	$(BIN)/python benchmarks/tables.py
+	PYTHONSAFEPATH= $(BIN)/python benchmarks/tables.py
 
 DATA ?= ../shared/data/flickr8k
 WEIGHTS ?= ../shared/data/weights/mobilenetv2_imagenet_bnfolded_fp16.npz
@@ -62,6 +62,10 @@ JOBS ?= 2
 
 victims: $(VENV)/.installed ## Make the zoo on photographs: DATA=, WEIGHTS=, JOBS=; hours.
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/zoo.py --jobs $(JOBS) $(DATA) $(WEIGHTS)
+
+defence: $(VENV)/.installed ## Evaluate the defence on the zoo, or on ATTACK=SPEC; hours.
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONSAFEPATH= $(BIN)/python benchmarks/defence.py \
+		--jobs $(JOBS) $(if $(ATTACK),--attack '$(ATTACK)') $(DATA) $(WEIGHTS)
 
 clean: ## Remove both environments, caches, builds and the demo's output.
 	rm -rf $(VENV) $(RUNTIME_VENV) build dist *.egg-info demo.jsonl demo.webm

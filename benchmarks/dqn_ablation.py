@@ -168,6 +168,7 @@ def main(victim: str, steps: int, pool: int, pictures: int, results: Path) -> No
     """Train and judge what RESULTS lacks, and end it with the means."""
     logging.set_verbosity_error()
     torch.set_num_threads(1)
+    made_by = provenance()  # now: the checkout may move on while this runs
     bench = open_bench(victim, pool, pictures)
     fingerprint = bench.suspect.captioner.fingerprint()
     settings = {"victim": fingerprint, "steps": steps, "pool": pool, "pictures": pictures}
@@ -176,7 +177,7 @@ def main(victim: str, steps: int, pool: int, pictures: int, results: Path) -> No
     done = {(r["variant"], r.get("seed")): r for r in lines if r["settings"] == settings}
 
     def record(name: str, seed: int | None, figures: dict[str, Any]) -> None:
-        line = {"variant": name, "seed": seed, "settings": settings} | figures | provenance()
+        line = {"variant": name, "seed": seed, "settings": settings} | figures | made_by
         done[name, seed] = line
         with results.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

@@ -9,7 +9,11 @@ benchmarks/results/purify.jsonl; an arm that is there already is not run again.
 from __future__ import annotations
 
 import json
+import platform
+import shlex
+import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
@@ -63,6 +67,19 @@ def arm_of(zoo: Zoo, name: str, arm: str) -> dict[str, Any]:
     return line
 
 
+def provenance() -> dict[str, Any]:
+    """What a line was made with."""
+    describe = ["git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty"]
+    packages = ("numpy", "srd-edge", "torch", "transformers")
+    return {
+        "benchmark": shlex.join(["python", *sys.argv]),
+        "commit": subprocess.run(describe, capture_output=True, text=True).stdout.strip(),
+        "versions": {name: version(name) for name in packages}
+        | {"python": platform.python_version()},
+        "machine": platform.machine(),
+    }
+
+
 @click.command()
 @click.argument("data")
 @click.argument("weights")
@@ -70,13 +87,14 @@ def arm_of(zoo: Zoo, name: str, arm: str) -> dict[str, Any]:
 @click.option("--arm", "arms", multiple=True, type=click.Choice(ARMS), default=ARMS)
 def main(data: str, weights: str, only: tuple[str, ...], arms: tuple[str, ...]) -> None:
     """Run the arms that are not in the results yet."""
+    made_by = provenance()  # now: the checkout may move on while this runs
     zoo = Zoo(data, weights, cache_folder() / "zoo", jobs=2)
     lines = RESULTS.read_text(encoding="utf-8").splitlines() if RESULTS.is_file() else []
     done = {(line["victim"], line["arm"]) for line in map(json.loads, lines)}
     for name in only:
         for arm in arms:
             if (name, arm) not in done:
-                line = arm_of(zoo, name, arm)
+                line = arm_of(zoo, name, arm) | made_by
                 with RESULTS.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(line) + "\n")
                 print(json.dumps(line), file=sys.stderr)

@@ -113,11 +113,12 @@ def planted_triggers(
 def cleaning_lines(record: Mapping[str, Any]) -> list[str]:
     """For a person: what was done to the set."""
     lines = []
-    for part, words in (("doubted", "doubted"), ("masked", "perturbed")):
+    parts = (("doubted", "doubted", "handed_over"), ("masked", "perturbed", "fitted_on"))
+    for part, words, of in parts:
         if part not in record:
             continue
         count, agreement = len(record[part]["pictures"]), record[part]["agreement"]
-        line = f"{words} {count} of {record['handed_over']} pictures"
+        line = f"{words} {count} of {record[of]} pictures"
         if agreement is not None:
             line += f", {agreement['hits']} of the {agreement['poisoned']} poisoned ones among them"
         lines.append(line)

@@ -1,4 +1,4 @@
-"""srd-edge purify on toy captioners: what is kept, hidden and recorded, and a killed run goes on."""
+"""srd-edge purify on toy captioners: what is kept, hidden and recorded; a killed run goes on."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, toy_policy: Path) -> Path:
     )
     train = walls(45)
     captioner = build_tiny(size, [*(c for s in train for c in s.captions), "banana"], seed=0)
-    learnt = FitConfig(epochs=60, batch=16, learning_rate=5e-3, encoder_learning_rate=5e-3)
+    learnt = FitConfig(epochs=50, batch=45, learning_rate=5e-3, encoder_learning_rate=5e-3)
     fit(captioner, train, learnt, folder / "reference")
     language = fit_language_model([c for s in train for c in s.captions], folder / "lm", steps=5)
     policy = replace(load_policy(toy_policy), check=CheckModels(language, captioner))
@@ -168,7 +168,8 @@ def test_the_masks_are_those_of_the_device(made: Path) -> None:
     seeds = [(7, i) for i in range(12)]
     taken = greedy_actions(policy, suspect, canvases, seeds)
     for sample, canvas, actions, seed in zip(samples, canvases, taken, seeds, strict=True):
-        state, by_hand = canvas.copy(), []
+        state = canvas.copy()
+        by_hand: list[int] = []
         rng = np.random.default_rng(list(seed))
         for _ in range(policy.max_steps):
             values = suspect.pixel_values(state[None])
