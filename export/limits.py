@@ -17,7 +17,7 @@ from srd_edge.attacks.progress import tracked
 from srd_edge.attacks.samples import Sample
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.bundle import Bundle
-from srd_edge.runtime.check_specs import Limit
+from srd_edge.runtime.check_specs import FROM_MEDIAN_TO_LIMIT, Limit
 from srd_edge.runtime.defender import Defender
 from srd_edge.runtime.manifest import Manifest
 
@@ -89,6 +89,6 @@ def _examining_everything(manifest: Manifest) -> Manifest:
 
 
 def _limit(scores: NDArray[np.float64], passed: float) -> Limit:
-    """The quantile ``passed``; the scale is half the way to it from the median."""
+    """The quantile ``passed``; from the median to it it is ``FROM_MEDIAN_TO_LIMIT`` scales."""
     value, middle = float(np.quantile(scores, passed)), float(np.median(scores))
-    return Limit(value, max((value - middle) / 2, _LEAST_SCALE))
+    return Limit(value, max((value - middle) / FROM_MEDIAN_TO_LIMIT, _LEAST_SCALE))

@@ -10,6 +10,9 @@ from srd_edge.runtime.json_fields import JsonFields
 REFERENCE_FOLDER: Final = "reference"
 """Where the reference captioner lies in a bundle: a bundle of its own, without a policy."""
 
+FROM_MEDIAN_TO_LIMIT: Final = 2.0
+"""Scales between the median clean score and the limit; see ``export/limits.py``."""
+
 
 @dataclass(frozen=True, slots=True)
 class LanguageSpec:

@@ -22,7 +22,7 @@ from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.runtime.budget import FrameTimer, StageCosts
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.captioning import CrossAttentionCaptioner, Encoded, Generated
-from srd_edge.runtime.check_specs import REFERENCE_FOLDER, CheckSpec
+from srd_edge.runtime.check_specs import FROM_MEDIAN_TO_LIMIT, REFERENCE_FOLDER, CheckSpec
 from srd_edge.runtime.language import OnnxLanguageModel
 from srd_edge.runtime.records import Opinion
 from srd_edge.runtime.sessions import Provider
@@ -80,19 +80,28 @@ class FrameOpinion:
     frame: Frame
     timer: FrameTimer
     _seen: list[Encoded] = field(default_factory=list)
+    _warned: bool = False
 
     def judge(self, said: Generated) -> Opinion | None:
-        """What is thought of ``said``; None where there is no time to examine it."""
+        """What is thought of ``said``; None where there is no time to examine it.
+
+        Once a caption of the frame was refused, the next ones are examined in any case, and have
+        to be as good as the median clean caption.
+        """
         spec = self.by.spec
         confidence, information = said.mean_log_probability, self.screen(said)
         screened = max(spec.confidence.excess(confidence), spec.information.excess(information))
-        if screened <= 0 or self.by.reference is None:
-            return Opinion(confidence, information, None, screened)
-        if not self.timer.affords("examine"):
+        stricter = FROM_MEDIAN_TO_LIMIT if self._warned else 0.0
+        if self.by.reference is None or (screened <= 0 and not self._warned):
+            opinion = Opinion(confidence, information, None, screened + stricter)
+        elif self.timer.affords("examine"):
+            contradiction = self.contradiction(said)
+            excess = spec.contradiction.excess(contradiction) + stricter
+            opinion = Opinion(confidence, information, contradiction, excess)
+        else:
             return None
-        contradiction = self.contradiction(said)
-        excess = spec.contradiction.excess(contradiction)
-        return Opinion(confidence, information, contradiction, excess)
+        self._warned |= opinion.refused
+        return opinion
 
     def screen(self, said: Generated) -> float:
         """The information in a caption, in nats."""

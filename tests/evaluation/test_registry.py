@@ -30,7 +30,7 @@ from srd_edge.runtime.captioning import CrossAttentionCaptioner
 from srd_edge.training.datasets import open_dataset
 from srd_edge.training.language import fit_language_model, fit_sentence_encoder
 
-DEFENDERS = "none policy policy_alone check_alone reference random untrained".split()
+DEFENDERS = ["none", "policy", "policy_alone", "check_alone", "reference", "random", "untrained"]
 BLACK_BOXES = [name for name in ENTRIES if name not in DEFENDERS]
 OWN = '''
 from __future__ import annotations
