@@ -152,6 +152,28 @@ def test_a_score_at_its_limit_passes_and_one_above_does_not(bundle: Bundle, scor
         assert opinion.suspicion == pytest.approx(0.5, abs=1e-6)
 
 
+def test_after_a_refusal_a_caption_has_to_be_as_good_as_the_median(bundle: Bundle) -> None:
+    said = said_of(bundle)
+    certain = replace(said, log_probabilities=tuple(0.0 for _ in said.log_probabilities))
+    doubtful = replace(said, log_probabilities=tuple(p - 9 for p in said.log_probabilities))
+    full = judged(opinion_of(bundle, confidence=EVERYTHING, information=NOTHING), said)
+    assert full.contradiction is not None
+    room = -said.log_probability / 2
+    odd = Limit(certain.mean_log_probability - 1e-6, 1.0)
+    limit = Limit(full.contradiction + room, room)  # ``said`` lies one scale below it
+    settings = {"confidence": odd, "information": NOTHING, "contradiction": limit}
+    alone = judged(opinion_of(bundle, **settings | {"confidence": EVERYTHING}), said)
+    assert alone.excess == pytest.approx(-1)
+    here = opinion_of(bundle, **settings)
+    assert judged(here, said).contradiction is None, "nothing is odd about it"
+    assert judged(here, certain).refused
+    again = judged(here, said)
+    assert again.excess == pytest.approx(1), "two scales stricter, and examined in any case"
+    passed = judged(here, doubtful)
+    assert passed.contradiction is not None
+    assert not passed.refused
+
+
 def log_likelihood(folder: Path, frame: Frame, ids: list[int]) -> float:
     """Of ``ids`` after the start token, one decoder call each, in plain numpy."""
     data = json.loads((folder / "manifest.json").read_text())
