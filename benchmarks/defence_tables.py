@@ -30,9 +30,10 @@ def contestants(attack: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def ways_table() -> str:
     """ASR of every victim, by the way its policy was trained."""
-    lines = [line("attack", "undefended", *WAYS), "|---|" + "---:|" * (1 + len(WAYS))]
+    ways = [way for way in WAYS if any(attack_of("defence", f"{n}-{way}") for n in VICTIMS)]
+    lines = [line("attack", "undefended", *ways), "|---|" + "---:|" * (1 + len(ways))]
     for name in VICTIMS:
-        by_way = [attack_of("defence", f"{name}-{way}") for way in WAYS]
+        by_way = [attack_of("defence", f"{name}-{way}") for way in ways]
         known = [attack for attack in by_way if attack is not None]
         if known:
             undefended = percent(contestants(known[0])["none"]["asr"])
@@ -114,7 +115,7 @@ def adaptive_table(way: str) -> str:
             percent(rows["check_alone"]["asr"]),
         )
         lines.append(line(name, *cells))
-    return "\n".join(lines)
+    return "\n".join(lines) if len(lines) > 2 else "Not measured yet."
 
 
 def line(*cells: str) -> str:
