@@ -161,7 +161,11 @@ def test_after_a_refusal_a_caption_has_to_be_as_good_as_the_median(bundle: Bundl
     room = -said.log_probability / 2
     odd = Limit(certain.mean_log_probability - 1e-6, 1.0)
     limit = Limit(full.contradiction + room, room)  # ``said`` lies one scale below it
-    settings = {"confidence": odd, "information": NOTHING, "contradiction": limit}
+    settings: dict[str, Any] = {
+        "confidence": odd,
+        "information": NOTHING,
+        "contradiction": limit,
+    }
     alone = judged(opinion_of(bundle, **settings | {"confidence": EVERYTHING}), said)
     assert alone.excess == pytest.approx(-1)
     here = opinion_of(bundle, **settings)
