@@ -82,9 +82,12 @@ def test_from_a_data_set_to_a_verdict(
     fit_sentence_encoder(groups, sentences, steps=2)
     fit_language_model([caption for group in groups for caption in group], language, steps=2)
     models = ("--sentence-encoder", sentences, "--language-model", language)
+    reference = tmp_path / "reference"
+    clean = ("--captioner", "tiny", "--data", data, "--corrupted", "1", "-o", reference)
+    srd_edge("attack", *clean, "--epochs", "1", "--batch", "8")
     short = ("--steps", "128", "--pool", "40", "--reference", "captions", "--max-steps", "1")
     train = ("train", "--captioner", victim, "--data", data, "--attack", SPEC, "-o", policy)
-    srd_edge(*train, *models, *short)
+    srd_edge(*train, *models, "--reference-captioner", reference, *short)
     description = json.loads((policy / "policy.json").read_text())
     assert description["max_steps"] == 1
     assert description["network"]["channels"] == 128
@@ -97,6 +100,8 @@ def test_from_a_data_set_to_a_verdict(
     assert manifest.policy is not None
     assert len(manifest.policy.pairing) == 64
     assert manifest.policy.max_steps == 1
+    assert manifest.check is not None
+    assert manifest.check.reference
     assert manifest.parity["captions_equal"] == 1
     assert manifest.provenance["attacks"] == [SPEC]
 
@@ -108,7 +113,7 @@ def test_from_a_data_set_to_a_verdict(
     assert [Path(result["source"]).name for result in results] == [
         f"test {number}.png" for number in range(9)
     ]
-    assert all(len(result["actions"]) <= 1 for result in results)
+    assert all(len(result["actions"]) <= 1 + manifest.check.retries for result in results)
     assert all(isinstance(result["raw_caption"], str) for result in results)
 
     report = tmp_path / "reports" / "report"
@@ -127,7 +132,7 @@ def test_from_a_data_set_to_a_verdict(
     rows = {row["name"]: row for row in attack["contestants"]}
     assert list(rows) == list(ENTRIES)
     assert rows["none"]["captioner_passes_clean"] == 1
-    assert 1 <= rows["policy"]["captioner_passes_triggered"] <= 2
+    assert 1 <= rows["policy"]["captioner_passes_triggered"] <= 2 + 1 + manifest.check.retries
     assert all(0 <= row["clean"]["sfs"] <= 1 for row in rows.values())
     assert set(timing["attacks"]["badnet"]) == set(ENTRIES)
     with (report / "results.csv").open(newline="") as table:
