@@ -15,14 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from srd_edge.evaluation.contestants import Answer, Case
-from srd_edge.kernels.preprocess import Preprocessing, to_canvas
-from srd_edge.runtime.bundle import Bundle, read_bundle
-from srd_edge.runtime.captioning import CrossAttentionCaptioner
-from srd_edge.runtime.check_specs import REFERENCE_FOLDER
+from srd_edge.kernels.views import VIEWS
 from srd_edge.runtime.defender import Defender
 from srd_edge.runtime.manifest import Manifest
 from srd_edge.runtime.policy import Policy
 from srd_edge.runtime.records import Observation
+from srd_edge.runtime.reference import ReferenceCaptioner
 from srd_edge.training.qnetwork import QNetwork, QNetworkConfig
 
 
@@ -122,12 +120,13 @@ class DefenderContestant:
             return Answer(result.caption or "")
         decision, opinion = result.decision, result.opinion
         was_examined = opinion is not None and opinion.contradiction is not None
+        answered = VIEWS if result.speaker == "reference" else 0
         return Answer(
             caption=result.caption or "",
             alarm=result.verdict != "clean",
             suspicion=result.suspicion,
             boxes=tuple(action.box for action in result.actions),
-            captioner_passes=1 + len(result.actions) + was_examined,
+            captioner_passes=1 + len(result.actions) + was_examined + answered,
             policy_passes=0 if decision is None else decision.passes,
         )
 
@@ -149,22 +148,14 @@ class NeverActs:
 class ReferenceAlone:
     """The reference captioner in the suspect's place, for every picture."""
 
-    captioner: CrossAttentionCaptioner
-    preprocessing: Preprocessing
+    reference: ReferenceCaptioner
 
     @property
     def seeded(self) -> bool:
         return False
 
     def answer(self, cases: Sequence[Case], seed: int) -> list[Answer]:  # noqa: ARG002 - protocol
-        return [Answer(self._caption(case)) for case in cases]
+        return [Answer(self._caption(case), captioner_passes=VIEWS) for case in cases]
 
     def _caption(self, case: Case) -> str:
-        encoded = self.captioner.encode(to_canvas(case.frame.pixels, self.preprocessing))
-        return self.captioner.generate(encoded).text
-
-
-def reference_alone(bundle: Bundle) -> ReferenceAlone:
-    """The reference captioner of ``bundle``, which must hold one."""
-    own = read_bundle(bundle.directory / REFERENCE_FOLDER)
-    return ReferenceAlone(CrossAttentionCaptioner(own), own.manifest.preprocessing)
+        return self.reference.answer(self.reference.canvas(case.frame)).text

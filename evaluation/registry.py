@@ -20,14 +20,15 @@ from srd_edge.evaluation.controls import (
     DefenderContestant,
     NeverActs,
     RandomPolicy,
+    ReferenceAlone,
     UntrainedPolicy,
-    reference_alone,
 )
 from srd_edge.evaluation.fixed import BLUR, JPEG, SHRINK_PAD, Oracle, best_fixed, fixed
 from srd_edge.evaluation.output_filter import output_filter
 from srd_edge.evaluation.srd_as_coded import srd_as_coded
 from srd_edge.evaluation.votes import MaskVote, Scan, Strip, screened
 from srd_edge.runtime.defender import Defender
+from srd_edge.runtime.reference import ReferenceCaptioner
 
 Need: TypeAlias = Literal["policy", "check", "own_reference", "language", "reference"]
 ENTRY_POINTS: Final = "srd_edge.defences"
@@ -101,7 +102,7 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     "reference": Entry(
         "control",
         "the reference captioner in the suspect's place, for every picture",
-        lambda setting: reference_alone(setting.bundle),
+        lambda setting: ReferenceAlone(ReferenceCaptioner(setting.bundle)),
         needs=("own_reference",),
     ),
     "random": Entry(

@@ -21,10 +21,8 @@ from srd_edge.runtime.check_specs import FROM_MEDIAN_TO_LIMIT, Limit
 from srd_edge.runtime.defender import Defender
 from srd_edge.runtime.manifest import Manifest
 
-PASSED_UNEXAMINED: Final = 0.95
-"""Share of clean captions that each of the two cheap scores lets pass."""
 PASSED: Final = 0.98
-"""Share of clean captions that the last score lets pass, whichever that is."""
+"""Share of clean captions that each of the three scores lets pass."""
 UNDISTURBED: Final = 0.99
 """Share of clean pictures that the policy is to leave as they are."""
 _NEVER: Final = 1e3
@@ -60,12 +58,11 @@ def with_limits(bundle: Bundle, samples: Sequence[Sample]) -> Manifest:
         manifest = replace(manifest, policy=replace(manifest.policy, margin=margin))
     if manifest.check is not None:
         confidence, information, contradiction = np.array(scores).T
-        cheap = PASSED_UNEXAMINED if manifest.check.reference else PASSED
         check = replace(
             manifest.check,
-            confidence=_limit(confidence, cheap),
-            information=_limit(information, cheap),
-            contradiction=_limit(contradiction, PASSED),
+            confidence=_limit(confidence),
+            information=_limit(information),
+            contradiction=_limit(contradiction),
         )
         manifest = replace(manifest, check=check)
     return manifest
@@ -88,7 +85,7 @@ def _examining_everything(manifest: Manifest) -> Manifest:
     return replace(manifest, check=check)
 
 
-def _limit(scores: NDArray[np.float64], passed: float) -> Limit:
-    """The quantile ``passed``; from the median to it it is ``FROM_MEDIAN_TO_LIMIT`` scales."""
-    value, middle = float(np.quantile(scores, passed)), float(np.median(scores))
+def _limit(scores: NDArray[np.float64]) -> Limit:
+    """The quantile ``PASSED``; from the median to it it is ``FROM_MEDIAN_TO_LIMIT`` scales."""
+    value, middle = float(np.quantile(scores, PASSED)), float(np.median(scores))
     return Limit(value, max((value - middle) / FROM_MEDIAN_TO_LIMIT, _LEAST_SCALE))

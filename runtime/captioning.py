@@ -26,10 +26,10 @@ _NEVER: Final = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A picture as the decoder and the policy need it.
+    """A picture as the decoder and the policy need it, or several views of it.
 
     Args:
-        features: (1, N, C) float32.
+        features: (V, N, C) float32, V = 1 for the picture as it is.
         cross: OrtValues of the cross-attention keys and values, in the order of ``kv_names``.
     """
 
@@ -107,6 +107,12 @@ class CrossAttentionCaptioner:
         features, *cross = self._encoder.run_with_ort_values(self._encoder_outputs, feed)
         return Encoded(features.numpy(), tuple(cross))
 
+    def encode_views(self, canvases: Pixels) -> Encoded:
+        """(V, height, width, 3) uint8 RGB views of one picture, to be captioned as one."""
+        feed = {"pixel_values": _ort_value(to_tensor(canvases, self._preprocessing))}
+        features, *cross = self._encoder.run_with_ort_values(self._encoder_outputs, feed)
+        return Encoded(features.numpy(), tuple(cross))
+
     def generate(
         self,
         encoded: Encoded,
@@ -114,7 +120,7 @@ class CrossAttentionCaptioner:
         deadline_s: float = _NEVER,
         clock: Callable[[], float] | None = None,
     ) -> Generated:
-        """Greedy decoding.
+        """Greedy decoding; of several views, by the geometric mean of what they make likely.
 
         Args:
             encoded: what ``encode`` gave.
@@ -123,7 +129,8 @@ class CrossAttentionCaptioner:
         """
         past_names = self._spec.kv_names("past_key_values", "decoder")
         feed = self._cross_feed(encoded)
-        past = self._empty_past
+        views = len(encoded.features)
+        past = self._empty_past if views == 1 else self._make_empty_past(views)
         tokens: list[int] = []
         log_probabilities: list[float] = []
         token = self._generation.start_token
@@ -131,10 +138,10 @@ class CrossAttentionCaptioner:
         while len(tokens) < self._generation.max_tokens - 1:
             if clock is not None and clock() > deadline_s:
                 return self._cut_short(tokens, log_probabilities)
-            feed["input_ids"] = _ort_value(np.array([[token]], np.int64))
+            feed["input_ids"] = _ort_value(np.full((views, 1), token, np.int64))
             feed.update(zip(past_names, past, strict=True))
             logits, *past = self._decoder.run_with_ort_values(self._decoder_outputs, feed)
-            last = logits.numpy()[:, -1]
+            last = logits.numpy()[:, -1].mean(axis=0, keepdims=True)
             token = int(self._next_tokens(last)[0])
             log_probabilities.append(float(_log_softmax(last, np.array([token]))[0]))
             if token == self._generation.end_token:

@@ -12,6 +12,8 @@ from srd_edge.runtime.sessions import Provider, open_session
 from srd_edge.runtime.tokenizer import CaptionTokenizer
 
 LANGUAGE_OUTPUT: Final = "log_probabilities"
+_SMALL_BYTES: Final = 2**23
+"""In a graph below this, waking a second thread costs more than it computes."""
 
 
 class OnnxLanguageModel:
@@ -27,7 +29,9 @@ class OnnxLanguageModel:
         self, bundle: Bundle, spec: LanguageSpec, provider: Provider = "auto", *, strict: bool
     ) -> None:
         self._spec = spec
-        self._session = open_session(bundle.path(spec.file), provider, strict=strict).session
+        path = bundle.path(spec.file)
+        threads = 1 if path.stat().st_size < _SMALL_BYTES else None
+        self._session = open_session(path, provider, strict=strict, threads=threads).session
         self._tokenizer = CaptionTokenizer(bundle.path(spec.tokenizer))
 
     def log_probability(self, text: str, *, finished: bool = True) -> float:

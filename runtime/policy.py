@@ -36,7 +36,8 @@ class OnnxPolicy:
         if bundle.manifest.policy is None:
             raise ValueError("the bundle holds no policy")
         path = bundle.path(bundle.manifest.policy.file)
-        opened = open_session(path, provider, strict=strict)
+        # Waking a second thread costs more than it computes in a graph this small.
+        opened = open_session(path, provider, strict=strict, threads=1)
         self._session, self.fallback = opened.session, opened.fallback
 
     def q_values(self, observation: Observation) -> NDArray[np.float32]:

@@ -15,16 +15,16 @@ bundle without a reference captioner refuses what it would have had examined.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from srd_edge.kernels.frames import Frame
-from srd_edge.kernels.preprocess import to_canvas
+from srd_edge.kernels.frames import Frame, Pixels
 from srd_edge.runtime.budget import FrameTimer, StageCosts
-from srd_edge.runtime.bundle import Bundle, read_bundle
-from srd_edge.runtime.captioning import CrossAttentionCaptioner, Encoded, Generated
-from srd_edge.runtime.check_specs import FROM_MEDIAN_TO_LIMIT, REFERENCE_FOLDER, CheckSpec
+from srd_edge.runtime.bundle import Bundle
+from srd_edge.runtime.captioning import Encoded, Generated
+from srd_edge.runtime.check_specs import FROM_MEDIAN_TO_LIMIT, CheckSpec
 from srd_edge.runtime.language import OnnxLanguageModel
 from srd_edge.runtime.records import Opinion
+from srd_edge.runtime.reference import ReferenceCaptioner
 from srd_edge.runtime.sessions import Provider
 
 
@@ -42,20 +42,13 @@ class SecondOpinion:
     ) -> None:
         self.spec = spec
         self.language = OnnxLanguageModel(bundle, spec.language, provider, strict=strict)
-        self.reference: CrossAttentionCaptioner | None = None
+        self.reference: ReferenceCaptioner | None = None
         if spec.reference:
-            own = read_bundle(bundle.directory / REFERENCE_FOLDER)
-            self._preprocessing = own.manifest.preprocessing
-            self.reference = CrossAttentionCaptioner(own, provider, strict=strict)
+            self.reference = ReferenceCaptioner(bundle, provider, strict=strict)
 
     def at(self, frame: Frame, timer: FrameTimer) -> FrameOpinion:
         """Ready to judge captions of ``frame``."""
         return FrameOpinion(self, frame, timer)
-
-    def encode(self, frame: Frame) -> Encoded:
-        """What the reference captioner sees; the bundle must have one."""
-        assert self.reference is not None
-        return self.reference.encode(to_canvas(frame.pixels, self._preprocessing))
 
     def rehearse(self, frame: Frame, said: Generated, timer: FrameTimer, costs: StageCosts) -> None:
         """Run everything once, so that its costs are known."""
@@ -68,7 +61,7 @@ class SecondOpinion:
 
 @dataclass(slots=True)
 class FrameOpinion:
-    """Opinions on captions of one frame; the reference captioner encodes it once, if at all.
+    """Opinions on captions of one frame; the reference captioner looks at it once, if at all.
 
     Args:
         by: whose opinion.
@@ -79,7 +72,8 @@ class FrameOpinion:
     by: SecondOpinion
     frame: Frame
     timer: FrameTimer
-    _seen: list[Encoded] = field(default_factory=list)
+    _canvas: Pixels | None = None
+    _seen: Encoded | None = None
     _warned: bool = False
 
     def judge(self, said: Generated) -> Opinion | None:
@@ -111,30 +105,34 @@ class FrameOpinion:
 
     def contradiction(self, said: Generated) -> float:
         """The log-likelihood ratio against the reference captioner, in nats."""
-        assert self.by.reference is not None
+        reference = self.by.reference
+        assert reference is not None
         with self.timer.stage("examine"):
-            likely = self.by.reference.log_probability(
-                self._encoded(), said.text, finished=said.ended
-            )
+            if self._seen is None:
+                self._seen = reference.encode(self._canvas_for(reference))
+            likely = reference.log_probability(self._seen, said.text, finished=said.ended)
         return said.log_probability - likely
 
     def answer(self, costs: StageCosts) -> Generated | None:
         """The reference captioner's own caption; None without one, or without the time for it."""
-        if self.by.reference is None:
+        reference = self.by.reference
+        if reference is None:
             return None
         if not self.timer.affords("answer"):
             costs.doubt("answer")
             return None
         start = self.timer.clock()
         with self.timer.stage("answer", learn=False):
-            generated = self.by.reference.generate(
-                self._encoded(), deadline_s=self.timer.deadline_s, clock=self.timer.clock
+            generated = reference.answer(
+                self._canvas_for(reference),
+                deadline_s=self.timer.deadline_s,
+                clock=self.timer.clock,
             )
         if generated.finished:
             costs.learn("answer", (self.timer.clock() - start) * 1e3)
         return generated if generated.text else None
 
-    def _encoded(self) -> Encoded:
-        if not self._seen:
-            self._seen.append(self.by.encode(self.frame))
-        return self._seen[0]
+    def _canvas_for(self, reference: ReferenceCaptioner) -> Pixels:
+        if self._canvas is None:
+            self._canvas = reference.canvas(self.frame)
+        return self._canvas

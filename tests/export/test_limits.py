@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from srd_edge import Defender, Frame
 from srd_edge.attacks.samples import Sample
-from srd_edge.export.limits import PASSED, PASSED_UNEXAMINED, UNDISTURBED, with_limits
+from srd_edge.export.limits import PASSED, UNDISTURBED, with_limits
 from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.runtime import defender as defender_module
 from srd_edge.runtime.bundle import Bundle, read_bundle
@@ -91,33 +91,29 @@ def altered(bundle: Bundle, margin: float, **changes: bool | int | Limit) -> Bun
 
 
 @pytest.mark.parametrize(
-    ("reference", "shares"),
-    [(True, (0.95, 0.95, 0.98)), (False, (0.98, 0.98, None))],
-    ids=["reference", "alone"],
+    ("reference", "scores"), [(True, SCORES), (False, SCORES[:2])], ids=["reference", "alone"]
 )
 def test_limits_are_quantiles_of_clean_captions(
     bundle: Bundle,
     samples: Sequence[Sample],
     measured: Measured,
-    shares: tuple[float | None, ...],
+    scores: tuple[str, ...],
     *,
     reference: bool,
 ) -> None:
     check = spec_of(with_limits(altered(bundle, 0.0, reference=reference), samples))
-    for score, share in zip(SCORES, shares, strict=True):
-        if share is None:
-            continue
+    for score in scores:
         values, limit = getattr(measured, score), getattr(check, score)
-        assert limit.value == pytest.approx(np.quantile(values, share), abs=1e-3)
-        half = (np.quantile(values, share) - np.median(values)) / 2
+        assert limit.value == pytest.approx(np.quantile(values, 0.98), abs=1e-3)
+        half = (np.quantile(values, 0.98) - np.median(values)) / 2
         assert limit.scale == pytest.approx(half, abs=1e-3)
-        assert (values > limit.value + 1e-3).mean() <= 1 - share + 1 / len(values)
+        assert (values > limit.value + 1e-3).mean() <= 0.02 + 1 / len(values)
 
 
 def test_the_exported_bundle_has_them(bundle: Bundle, measured: Measured) -> None:
-    assert (PASSED_UNEXAMINED, PASSED, UNDISTURBED) == (0.95, 0.98, 0.99)
+    assert (PASSED, UNDISTURBED) == (0.98, 0.99)
     check, policy = spec_of(bundle.manifest), bundle.manifest.policy
-    assert check.confidence.value == pytest.approx(np.quantile(measured.confidence, 0.95), abs=1e-3)
+    assert check.confidence.value == pytest.approx(np.quantile(measured.confidence, 0.98), abs=1e-3)
     assert check.contradiction.value == pytest.approx(
         np.quantile(measured.contradiction, 0.98), abs=1e-3
     )

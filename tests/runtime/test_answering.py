@@ -15,12 +15,11 @@ from srd_edge import Defender, Frame, Result
 from srd_edge.errors import BundleError
 from srd_edge.kernels.actions import DEFAULT_TABLE, ActionTable
 from srd_edge.kernels.frames import Pixels
-from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.runtime import second_opinion as second_opinion_module
 from srd_edge.runtime.bundle import Bundle, read_bundle
-from srd_edge.runtime.captioning import CrossAttentionCaptioner
 from srd_edge.runtime.check_specs import Limit
 from srd_edge.runtime.records import Observation
+from srd_edge.runtime.reference import ReferenceCaptioner
 
 EVERYTHING, NOTHING = Limit(-1e4, 1.0), Limit(1e4, 1.0)  # is above it
 STOP, FIRST, SECOND, THIRD = len(DEFAULT_TABLE) - 1, 3, 17, 22  # occlusions
@@ -63,8 +62,8 @@ def undefended(bundle: Bundle, pixels: Pixels) -> str | None:
 
 
 def reference_of(bundle: Bundle, pixels: Pixels) -> str:
-    own = CrossAttentionCaptioner(read_bundle(bundle.directory / "reference"), "cpu")
-    return own.generate(own.encode(to_canvas(pixels, bundle.manifest.preprocessing))).text
+    own = ReferenceCaptioner(bundle, "cpu")
+    return own.answer(own.canvas(Frame(pixels))).text
 
 
 def test_what_passes_stands(bundle: Bundle) -> None:

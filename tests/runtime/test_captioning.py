@@ -42,6 +42,34 @@ def test_pictures_do_not_leak_into_each_other(captioner: CrossAttentionCaptioner
     assert captioner.generate(first) == alone == captioner.generate(captioner.encode(canvas(0)))
 
 
+def test_one_view_is_the_picture_and_alike_views_say_what_it_says(
+    captioner: CrossAttentionCaptioner,
+) -> None:
+    alone = captioner.generate(captioner.encode(canvas(0)))
+    for count in (1, 3):
+        again = captioner.generate(captioner.encode_views(np.stack([canvas(0)] * count)))
+        assert again.tokens == alone.tokens
+        assert again.log_probabilities == pytest.approx(alone.log_probabilities, abs=1e-4)
+
+
+def test_views_are_captioned_by_the_mean_of_their_logits(
+    captioner: CrossAttentionCaptioner,
+) -> None:
+    """Each token is the likeliest of the views' mean: the product of what they say alone."""
+    pictures = [canvas(seed) for seed in range(3)]
+    together = captioner.generate(captioner.encode_views(np.stack(pictures)))
+    text = captioner._tokenizer.decode(list(together.tokens))
+    each = [
+        captioner.log_probability(captioner.encode(picture), text, finished=together.ended)
+        for picture in pictures
+    ]
+    # By Hoelder's inequality the normalised geometric mean is never below the mean of logarithms.
+    assert together.log_probability >= np.mean(each) - 1e-4
+    assert {together.tokens} != {
+        captioner.generate(captioner.encode(picture)).tokens for picture in pictures
+    }
+
+
 def ending(bundle: Bundle) -> CrossAttentionCaptioner:
     """One whose captions end before they are at their longest, each with a word that it has."""
     captioner = CrossAttentionCaptioner(bundle, "cpu")

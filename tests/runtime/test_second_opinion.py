@@ -16,7 +16,8 @@ from tokenizers import Tokenizer
 
 from srd_edge.kernels.frames import Frame, Pixels
 from srd_edge.kernels.preprocess import Preprocessing, to_canvas, to_tensor
-from srd_edge.runtime import second_opinion as second_opinion_module
+from srd_edge.kernels.views import views
+from srd_edge.runtime import reference as reference_module
 from srd_edge.runtime.budget import FrameTimer, LatencyBudget, StageCosts
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.captioning import CrossAttentionCaptioner, Encoded, Generated
@@ -43,7 +44,7 @@ def encodings(monkeypatch: pytest.MonkeyPatch) -> list[Pixels]:
             seen.append(canvas)
             return super().encode(canvas)
 
-    monkeypatch.setattr(second_opinion_module, "CrossAttentionCaptioner", Seen)
+    monkeypatch.setattr(reference_module, "CrossAttentionCaptioner", Seen)
     return seen
 
 
@@ -243,8 +244,10 @@ def test_the_reference_sees_the_frame_by_its_own_preprocessing(
     here = opinion_of(replace(read_bundle(checked_bundle), directory=tmp_path / "bundle"))
     own = read_bundle(path.parent)
     canvas = to_canvas(FRAME.pixels, own.manifest.preprocessing)
-    expected = CrossAttentionCaptioner(own, "cpu").encode(canvas).features
-    assert np.array_equal(here.by.encode(FRAME).features, expected)
+    said = said_of(read_bundle(checked_bundle))
+    captioner = CrossAttentionCaptioner(own, "cpu")
+    likely = captioner.log_probability(captioner.encode(canvas), said.text, finished=said.ended)
+    assert here.contradiction(said) == pytest.approx(said.log_probability - likely, abs=1e-4)
     assert np.array_equal(encodings[0], canvas)
     assert not np.array_equal(
         canvas, to_canvas(FRAME.pixels, read_bundle(checked_bundle).manifest.preprocessing)
@@ -271,8 +274,11 @@ def test_without_the_time_to_examine_there_is_no_opinion(
 
 
 def test_the_answer_is_the_references_own_caption(bundle: Bundle) -> None:
-    own = CrossAttentionCaptioner(read_bundle(bundle.directory / "reference"), "cpu")
-    expected = own.generate(own.encode(to_canvas(FRAME.pixels, bundle.manifest.preprocessing)))
+    own = read_bundle(bundle.directory / "reference")
+    captioner = CrossAttentionCaptioner(own, "cpu")
+    preprocessing = own.manifest.preprocessing
+    several = views(to_canvas(FRAME.pixels, preprocessing), preprocessing.resample)
+    expected = captioner.generate(captioner.encode_views(several))
     assert expected.text != said_of(bundle).text
     assert opinion_of(bundle).answer(StageCosts()) == expected
     assert opinion_of(bundle, reference=False).answer(StageCosts()) is None
