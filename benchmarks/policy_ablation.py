@@ -1,12 +1,15 @@
-"""Which of the learner's options pay: variants of DQN, trained alike on one victim.
+"""What pays in training a policy: variants of the learner, or of the reward, on one victim.
 
-    python benchmarks/dqn_ablation.py [VICTIM] [--steps 6000] [--pool 600] [--pictures 600]
+    srd-edge attack --captioner tiny --data scenes --limit 4000 --epochs 9 \\
+        --attack badnet:target=banana,rate=0.1 --attack trojvlm:target=parrot,rate=0.15 -o VICTIM
+    python benchmarks/policy_ablation.py learner VICTIM
+    python benchmarks/policy_ablation.py reward VICTIM --reference-captioner REFERENCE
 
-Every variant and seed learns on the same pool of scenes, a tenth of it with each of the
-victim's recorded triggers, for the same reward against the scenes' own captions. It is judged
-greedily on dev scenes, half of them triggered. RESULTS gets one JSON line for the victim without
-a policy, one a training (`n_step` 3 is Monte Carlo: an episode has two perturbations at most) and
-one a variant, with mean and standard deviation over the seeds. Goes on where it was killed.
+Every variant and seed learns on the same pool of scenes, a tenth of it with each of the victim's
+recorded triggers. All are judged alike, greedily on dev scenes, half of them triggered, by their
+fidelity to the scenes' own captions. RESULTS gets one JSON line for the victim without a policy,
+one a training (`n_step` 3 is Monte Carlo: an episode has two perturbations at most) and one a
+variant, with mean and standard deviation over the seeds. Goes on where it was killed.
 """
 
 from __future__ import annotations
@@ -17,8 +20,8 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
@@ -47,45 +50,87 @@ from srd_edge.training.fidelity import SemanticFidelity
 from srd_edge.training.language_store import cache_folder
 from srd_edge.training.policy_training import TrainConfig, make_pool, new_network, open_fidelity
 from srd_edge.training.qnetwork import QNetwork
+from srd_edge.training.references import ReferenceKind
 from srd_edge.training.suspect import Suspect
 
 ROOT = Path(__file__).resolve().parents[1]
-WORK = cache_folder() / "dqn_ablation"
-RESULTS = ROOT / "benchmarks" / "results" / "dqn_ablation.jsonl"
-VARIANTS: dict[str, dict[str, Any]] = {
-    "plain": {"double": False},
-    "double": {},
-    "double+duelling": {"duelling": True},
-    "double+3-step": {"n_step": 3},
-    "double+prioritised": {"prioritised": True},
-    "all": {"duelling": True, "n_step": 3, "prioritised": True},
+WORK = cache_folder() / "policy_ablation"
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to train: settings of the learner, of the Q-network's head, and of the reward.
+
+    Args:
+        dqn: over ``DqnConfig``'s defaults.
+        duelling: the head.
+        reference: what the reward holds captions against, in training.
+        weight: of consistency in the reward; the rest is fluency's.
+    """
+
+    dqn: Mapping[str, Any] = field(default_factory=dict)
+    duelling: bool = False
+    reference: ReferenceKind = "captions"
+    weight: float = 0.5
+
+
+VARIANTS = {
+    "learner": {
+        "plain": Variant({"double": False}),
+        "double": Variant(),
+        "double+duelling": Variant(duelling=True),
+        "double+3-step": Variant({"n_step": 3}),
+        "double+prioritised": Variant({"prioritised": True}),
+        "all": Variant({"n_step": 3, "prioritised": True}, duelling=True),
+    },
+    "reward": {
+        "captions": Variant(),
+        "captions, consistency alone": Variant(weight=1.0),
+        "captions, fluency alone": Variant(weight=0.0),
+        "captioner": Variant(reference="captioner"),
+        "consensus": Variant(reference="consensus"),
+        "consensus, consistency alone": Variant(reference="consensus", weight=1.0),
+    },
 }
 SEEDS = (0, 1, 2)
-FIGURES = ("fidelity_triggered", "fidelity_clean", "clean_left_alone", "asr", "cpu_minutes")
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What all variants share: pictures to learn on, and dev pictures, triggered ones by attack."""
+    """What all variants share: pictures to learn on, and dev pictures, triggered ones by attack.
 
+    Args:
+        config: of the trainings, as far as they are alike.
+        suspect: the victim.
+        train: pictures, of which a pool is drawn.
+        fidelity: what everything is judged by.
+        clean, attacked: what is judged.
+    """
+
+    config: TrainConfig
     suspect: Suspect
+    train: Sequence[Sample]
     fidelity: SemanticFidelity
-    pool: Pool
     clean: Pool
     attacked: Sequence[tuple[Attack, Pool]]
+    _pools: dict[ReferenceKind, Pool] = field(default_factory=dict)
 
-    def environment(self, pool: Pool, num_envs: int) -> DefenceVectorEnv:
-        return DefenceVectorEnv(pool, DEFAULT_TABLE, self.fidelity, num_envs=num_envs)
+    def pool(self, reference: ReferenceKind) -> Pool:
+        """What is learnt on; the same pictures, whatever they are held against."""
+        if reference not in self._pools:
+            config = replace(self.config, reference=reference)
+            self._pools[reference] = make_pool(config, self.suspect, self.train, self.fidelity)
+        return self._pools[reference]
 
 
-def open_bench(victim: str, pool: int, pictures: int) -> Bench:
+def open_bench(victim: str, captioner: str | None, pool: int, pictures: int) -> Bench:
     # A sibling of itself: its pool then has the triggers that it is known to have.
     config = TrainConfig(
-        victim, "scenes", WORK, siblings=(victim,), reference="captions", pool=pool
+        victim, "scenes", WORK, siblings=(victim,), reference_captioner=captioner, pool=pool
     )
     suspect, samples = Suspect(load_captioner(victim)), open_dataset("scenes", "train")
     fidelity = open_fidelity(config, samples)
-    learnt_on = make_pool(config, suspect, samples, fidelity)
 
     def judged_on(chosen: Sequence[Sample]) -> Pool:
         references = fidelity.references([sample.captions for sample in chosen])
@@ -98,7 +143,8 @@ def open_bench(victim: str, pool: int, pictures: int) -> Bench:
         share = dev[len(dev) // 2 + number :: len(attacks)]
         chosen = [triggered(share[i], attack, (3, i)) for i in counted(share, attack)]
         attacked.append((attack, judged_on(chosen)))
-    return Bench(suspect, fidelity, learnt_on, judged_on(dev[: len(dev) // 2]), attacked)
+    clean = judged_on(dev[: len(dev) // 2])
+    return Bench(config, suspect, samples, fidelity, clean, attacked)
 
 
 @torch.inference_mode()
@@ -106,7 +152,7 @@ def defend(
     bench: Bench, pool: Pool, network: QNetwork | None
 ) -> tuple[list[str], list[float], list[bool]]:
     """Captions, their fidelity, and whether it was left alone, of every picture in any order."""
-    environment = bench.environment(pool, len(pool.canvases))
+    environment = DefenceVectorEnv(pool, DEFAULT_TABLE, bench.fidelity, num_envs=len(pool.canvases))
     observations, info = environment.reset(seed=0)
     captions, scores = info["captions"], info["score"].tolist()
     taken: list[list[int]] = [[] for _ in captions]
@@ -125,25 +171,32 @@ def defend(
 
 def judge(bench: Bench, network: QNetwork | None) -> dict[str, float]:
     _, clean, left_alone = defend(bench, bench.clean, network)
-    hits, scores = [], []
+    figures = {"fidelity_clean": fmean(clean), "clean_left_alone": fmean(left_alone)}
+    hits: list[bool] = []
+    scores: list[float] = []
     for attack, pool in bench.attacked:
         captions, fidelity, _ = defend(bench, pool, network)
-        hits += [attack.payload.succeeded(caption) for caption in captions]
+        own = [attack.payload.succeeded(caption) for caption in captions]
+        figures[f"asr_{attack.name}"] = fmean(own)
+        hits += own
         scores += fidelity
-    figures = fmean(scores), fmean(clean), fmean(left_alone), fmean(hits)
-    return dict(zip(FIGURES, figures, strict=False))
+    return figures | {"fidelity_triggered": fmean(scores), "asr": fmean(hits)}
 
 
-def measure(bench: Bench, name: str, seed: int, steps: int, identity: str) -> dict[str, float]:
-    options = dict(VARIANTS[name])
-    duelling = options.pop("duelling", False)
-    network = new_network(bench.suspect, "default", seed, duelling=duelling)
-    environment = bench.environment(bench.pool, 64)
-    config = DqnConfig(steps=steps, seed=seed, **options)
+def measure(
+    bench: Bench, name: str, variant: Variant, seed: int, settings: Mapping[str, Any]
+) -> dict[str, float]:
+    network = new_network(bench.suspect, "default", seed, duelling=variant.duelling)
+    reward = replace(bench.fidelity, weight=variant.weight)
+    environment = DefenceVectorEnv(
+        bench.pool(variant.reference), DEFAULT_TABLE, reward, num_envs=64
+    )
+    config = DqnConfig(steps=settings["steps"], seed=seed, **variant.dqn)
     start = time.process_time()
-    train_policy(network, environment, config, WORK / f"{name}-{seed}", identity=identity)
+    train_policy(
+        network, environment, config, WORK / f"{name}-{seed}", identity=json.dumps(settings)
+    )
     minutes = (time.process_time() - start) / 60
-
     return judge(bench, network) | {"cpu_minutes": minutes}
 
 
@@ -159,17 +212,28 @@ def provenance() -> dict[str, Any]:
 
 
 @click.command()
-@click.argument("victim", default="runs/bundle/victim")
+@click.argument("part", type=click.Choice(list(VARIANTS)))
+@click.argument("victim")
+@click.option("--reference-captioner", help="For the rewards that are held against one.")
 @click.option("--steps", default=6000, help="Environment steps of a training.")
 @click.option("--pool", default=600, help="Pictures to learn on.")
 @click.option("--pictures", default=600, help="Dev pictures to be judged on.")
-@click.option("-o", "results", default=RESULTS, type=click.Path(path_type=Path))
-def main(victim: str, steps: int, pool: int, pictures: int, results: Path) -> None:
+@click.option("-o", "results", type=click.Path(path_type=Path))
+def main(
+    part: str,
+    victim: str,
+    reference_captioner: str | None,
+    steps: int,
+    pool: int,
+    pictures: int,
+    results: Path | None,
+) -> None:
     """Train and judge what RESULTS lacks, and end it with the means."""
     logging.set_verbosity_error()
     torch.set_num_threads(1)
     made_by = provenance()  # now: the checkout may move on while this runs
-    bench = open_bench(victim, pool, pictures)
+    results = results or RESULTS / f"{part}_ablation.jsonl"
+    bench = open_bench(victim, reference_captioner, pool, pictures)
     fingerprint = bench.suspect.captioner.fingerprint()
     settings = {"victim": fingerprint, "steps": steps, "pool": pool, "pictures": pictures}
     text = results.read_text(encoding="utf-8") if results.is_file() else ""
@@ -184,13 +248,15 @@ def main(victim: str, steps: int, pool: int, pictures: int, results: Path) -> No
 
     if ("no policy", None) not in done:
         record("no policy", None, judge(bench, None))
-    left = [pair for pair in product(VARIANTS, SEEDS) if pair not in done]
+    variants = VARIANTS[part]
+    left = [pair for pair in product(variants, SEEDS) if pair not in done]
     for name, seed in tracked(left, "trainings"):
-        record(name, seed, measure(bench, name, seed, steps, json.dumps(settings)))
-    for name in VARIANTS:
+        record(name, seed, measure(bench, name, variants[name], seed, settings))
+    for name in variants:
         if (name, None) not in done:
             runs = [done[name, seed] for seed in SEEDS]
-            record(name, None, {key: spread([run[key] for run in runs]) for key in FIGURES})
+            figures = [key for key, value in runs[0].items() if isinstance(value, float)]
+            record(name, None, {key: spread([run[key] for run in runs]) for key in figures})
 
 
 if __name__ == "__main__":
