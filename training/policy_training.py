@@ -142,11 +142,18 @@ def new_network(suspect: Suspect, actions: str, seed: int, *, duelling: bool = F
     import torch
 
     torch.manual_seed(seed)
+    places, channels = _feature_shape(suspect)
+    rows, columns = grid_of(suspect, places)
+    config = QNetworkConfig(rows, columns, channels, duelling=duelling)
+    return QNetwork(config, PRESETS[actions])
+
+
+def _feature_shape(suspect: Suspect) -> tuple[int, int]:
+    """Places and channels of what the suspect's encoder gives."""
     spec = suspect.captioner.preprocessing
     features = suspect.look(np.zeros((1, spec.height, spec.width, 3), np.uint8)).features[0]
-    rows, columns = grid_of(suspect, len(features))
-    config = QNetworkConfig(rows, columns, features.shape[1], duelling=duelling)
-    return QNetwork(config, PRESETS[actions])
+    places, channels = features.shape
+    return places, channels
 
 
 def open_fidelity(config: TrainConfig, samples: Sequence[Sample]) -> SemanticFidelity:
@@ -192,10 +199,11 @@ def _teachers(config: TrainConfig, suspect: Suspect) -> list[tuple[Suspect, list
     teachers = []
     for name in config.siblings:
         sibling = Suspect(load_captioner(name))
-        if sibling.captioner.preprocessing != suspect.captioner.preprocessing:
+        alike = sibling.captioner.preprocessing == suspect.captioner.preprocessing
+        if not alike or _feature_shape(sibling) != _feature_shape(suspect):
             raise UsageError(
                 expected=f"siblings that see pictures as {config.captioner} does",
-                found=f"{name}, which sees them otherwise",
+                found=f"{name}, whose pictures or features have another shape",
                 do="choose siblings of the same kind and size",
             )
         known = [parse_attack(spec) for spec in known_attacks(name)]

@@ -170,12 +170,15 @@ def test_what_was_trained_as_asked_is_taken_as_it_is(
         assert train(config).provenance == json.loads(json.dumps(policy.provenance))
 
 
-def test_siblings_of_another_size_are_one_line(config: TrainConfig, tmp_path: Path) -> None:
-    size = TinyConfig(image_size=48, width=32, decoder_width=16, decoder_heads=2, vocabulary=280)
-    build_tiny(size, ["a red square"], 0).save(tmp_path / "larger")
+@pytest.mark.parametrize("changes", [{"image_size": 48}, {"width": 32}], ids=["size", "channels"])
+def test_siblings_of_another_shape_are_one_line(
+    config: TrainConfig, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    own = TinyConfig(image_size=32, width=16, decoder_width=16, decoder_heads=2, vocabulary=280)
+    build_tiny(replace(own, **changes), ["a red square"], 0).save(tmp_path / "other")
     wrong = replace(
-        config, siblings=(config.siblings[0], str(tmp_path / "larger")), output=tmp_path / "out"
+        config, siblings=(config.siblings[0], str(tmp_path / "other")), output=tmp_path / "out"
     )
-    with pytest.raises(UsageError, match="larger, which sees them otherwise") as caught:
+    with pytest.raises(UsageError, match="other, whose pictures or features have") as caught:
         pool_of(wrong)
     assert "\n" not in str(caught.value)
