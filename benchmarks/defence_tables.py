@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,35 +32,21 @@ def contestants(attack: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def ways_table() -> str:
     """ASR of every victim, by the way its policy was trained."""
     ways = [way for way in WAYS if any(attack_of("defence", f"{n}-{way}") for n in VICTIMS)]
-    lines = [line("attack", "undefended", *ways), "|---|" + "---:|" * (1 + len(ways))]
+    rows = []
     for name in VICTIMS:
         by_way = [attack_of("defence", f"{name}-{way}") for way in ways]
         known = [attack for attack in by_way if attack is not None]
         if known:
             undefended = percent(contestants(known[0])["none"]["asr"])
-            lines.append(line(name, undefended, *(_asr(attack) for attack in by_way)))
-    return "\n".join(lines)
+            rows.append((name, undefended, *(_asr(attack) for attack in by_way)))
+    return table(("attack", "undefended", *ways), rows)
 
 
 def figures_table(way: str) -> str:
     """All figures of the whole defence, victim by victim."""
-    columns = [
-        "attack",
-        "counted",
-        "ASR % (95 %)",
-        "by seed",
-        "drop %",
-        "RP",
-        "AUROC",
-        "TPR %",
-        "alarm %",
-        "passes",
-    ]
-    lines = [line(*columns), "|---|" + "---:|" * (len(columns) - 1)]
-    for name in VICTIMS:
-        attack = attack_of("defence", f"{name}-{way}")
-        if attack is None:
-            continue
+    columns = "attack|counted|ASR % (95 %)|by seed|drop %|RP|AUROC|TPR %|alarm %|passes"
+    rows = []
+    for name, attack in _measured(VICTIMS, way):
         row = contestants(attack)["policy"]
         cells = (
             str(attack["counted"]),
@@ -72,39 +59,26 @@ def figures_table(way: str) -> str:
             percent(row["false_alarms"]),
             number(row["captioner_passes_clean"], 2),
         )
-        lines.append(line(name, *cells))
-    return "\n".join(lines)
+        rows.append((name, *cells))
+    return table(columns.split("|"), rows)
 
 
 def parts_table(way: str) -> str:
     """What each part of the defence does alone: ASR / RP, and the mean clean drop."""
-    columns = [name for name in VICTIMS if attack_of("defence", f"{name}-{way}")]
-    lines = [line("contestant", *columns, "drop %"), "|---|" + "---:|" * (len(columns) + 1)]
-    for part in PARTS:
-        rows = [_row("defence", f"{name}-{way}", part) for name in columns]
-        lines.append(line(part, *(_asr_rp(row) for row in rows), _mean_drop(rows)))
-    for rival in RIVALS:
-        rows = [_row("zoo", name, rival) for name in columns]
-        lines.append(line(rival, *(_asr_rp(row) for row in rows), _mean_drop(rows)))
-    return "\n".join(lines)
+    names = [name for name, _ in _measured(VICTIMS, way)]
+    lines = []
+    for part in (*PARTS, *RIVALS):
+        folder, ending = ("zoo", "") if part in RIVALS else ("defence", f"-{way}")
+        rows = [_row(folder, f"{name}{ending}", part) for name in names]
+        lines.append((part, *(_asr_rp(row) for row in rows), _mean_drop(rows)))
+    return table(("contestant", *names, "drop %"), lines)
 
 
 def adaptive_table(way: str) -> str:
     """Attackers who know the defence."""
-    columns = [
-        "attack",
-        "undefended",
-        "ASR %, policy",
-        "RP",
-        "AUROC",
-        "policy alone",
-        "check alone",
-    ]
-    lines = [line(*columns), "|---|" + "---:|" * (len(columns) - 1)]
-    for name in ADAPTIVE:
-        attack = attack_of("defence", f"{name}-{way}")
-        if attack is None:
-            continue
+    columns = "attack|undefended|ASR %, policy|RP|AUROC|policy alone|check alone"
+    lines = []
+    for name, attack in _measured(ADAPTIVE, way):
         rows = contestants(attack)
         cells = (
             percent(rows["none"]["asr"]),
@@ -114,12 +88,20 @@ def adaptive_table(way: str) -> str:
             percent(rows["policy_alone"]["asr"]),
             percent(rows["check_alone"]["asr"]),
         )
-        lines.append(line(name, *cells))
-    return "\n".join(lines) if len(lines) > 2 else "Not measured yet."
+        lines.append((name, *cells))
+    return table(columns.split("|"), lines)
 
 
-def line(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Markdown, the first column to the left; one sentence where there are no rows."""
+    lines = [f"| {' | '.join(cells)} |" for cells in rows]
+    rule = "|---|" + "---:|" * (len(columns) - 1)
+    return "\n".join([f"| {' | '.join(columns)} |", rule, *lines]) if lines else "Not measured yet."
+
+
+def _measured(names: Iterable[str], way: str) -> list[tuple[str, dict[str, Any]]]:
+    reports = [(name, attack_of("defence", f"{name}-{way}")) for name in names]
+    return [(name, attack) for name, attack in reports if attack is not None]
 
 
 def _row(folder: str, name: str, contestant: str) -> dict[str, Any] | None:

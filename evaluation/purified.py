@@ -21,9 +21,8 @@ from srd_edge.attacks.encoder_inputs import load_canvases
 from srd_edge.attacks.poisoning import counted
 from srd_edge.attacks.samples import Sample
 from srd_edge.attacks.specs import Attack, parse_attack
-from srd_edge.errors import DatasetError
 from srd_edge.evaluation.metrics import wilson_interval
-from srd_edge.evaluation.verdicts import VERDICT_FILE, measure_victim
+from srd_edge.evaluation.verdicts import measure_victim, open_dev, write_verdict
 from srd_edge.kernels.actions import SRD_TABLE, ActionTable, apply_action
 from srd_edge.training.checkpoints import PolicyCheckpoint, load_policy
 from srd_edge.training.datasets import open_dataset
@@ -45,11 +44,7 @@ def make_judged_purified(
         say: told one line at a time.
     """
     samples = open_dataset(config.data, "train", limit)
-    try:
-        dev = open_dataset(config.data, "dev", limit)
-    except DatasetError as error:
-        say(f"what came of it will not be measured: {error}")
-        dev = ()
+    dev = open_dev(config.data, limit, "what came of it will not be measured", say)
     captioner = purify(config, samples)
     record = read_record(config.output)
     for line in cleaning_lines(record):
@@ -60,8 +55,7 @@ def make_judged_purified(
         document["planted"] = planted_triggers(
             captioner, dev, attacks, load_policy(config.policy), record
         )
-        text = json.dumps(document, indent=2)
-        (config.output / VERDICT_FILE).write_text(text + "\n", encoding="utf-8")
+        write_verdict(document, config.output)
         for line in outcome_lines(document):
             say(line)
 

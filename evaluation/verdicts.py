@@ -62,18 +62,30 @@ def make_judged_victim(
     """
     attacks = [parse_attack(spec) for spec in config.attacks]
     samples = open_dataset(config.data, "train", limit)
-    try:
-        dev = open_dataset(config.data, "dev", limit)
-    except DatasetError as error:
-        say(f"the attack will not be judged: {error}")
-        dev = ()
+    dev = open_dev(config.data, limit, "the attack will not be judged", say)
     victim = make_victim(config, samples, attacks)
     if dev:
         document = measure_victim(victim, dev, attacks, twin)
-        text = json.dumps(document, indent=2)
-        (config.output / VERDICT_FILE).write_text(text + "\n", encoding="utf-8")
+        write_verdict(document, config.output)
         for line in verdict_lines(document):
             say(line)
+
+
+def open_dev(
+    data: str, limit: int | None, without: str, say: Callable[[str], None]
+) -> tuple[Sample, ...]:
+    """The dev split; none of it, and a word of what follows from that, where there is none."""
+    try:
+        return open_dataset(data, "dev", limit)
+    except DatasetError as error:
+        say(f"{without}: {error}")
+        return ()
+
+
+def write_verdict(document: dict[str, Any], directory: Path) -> None:
+    """What was measured of a captioner, beside it."""
+    text = json.dumps(document, indent=2)
+    (directory / VERDICT_FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def measure_victim(
