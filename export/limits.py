@@ -22,7 +22,7 @@ from srd_edge.runtime.defender import Defender
 from srd_edge.runtime.manifest import Manifest
 
 PASSED: Final = 0.98
-"""Share of clean captions that each of the three scores lets pass."""
+"""Share of clean captions that each limit lets pass."""
 UNDISTURBED: Final = 0.99
 """Share of clean pictures that the policy is to leave as they are."""
 _NEVER: Final = 1e3
@@ -58,11 +58,14 @@ def with_limits(bundle: Bundle, samples: Sequence[Sample]) -> Manifest:
         manifest = replace(manifest, policy=replace(manifest.policy, margin=margin))
     if manifest.check is not None:
         confidence, information, contradiction = np.array(scores).T
+        sure = _limit(confidence)
+        weight = _limit(contradiction).scale / sure.scale
         check = replace(
             manifest.check,
-            confidence=_limit(confidence),
+            confidence=sure,
             information=_limit(information),
-            contradiction=_limit(contradiction),
+            evidence=_limit(contradiction + weight * confidence),
+            confidence_weight=weight,
         )
         manifest = replace(manifest, check=check)
     return manifest
@@ -80,7 +83,8 @@ def _examining_everything(manifest: Manifest) -> Manifest:
         manifest.check,
         confidence=low if reference else high,
         information=low if reference else high,
-        contradiction=high,
+        evidence=high,
+        confidence_weight=0.0,
     )
     return replace(manifest, check=check)
 

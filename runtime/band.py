@@ -164,8 +164,8 @@ def _draw_scores(pen: Pen, top: float, right: float, opinion: Opinion) -> None:
         against = "no reference captioner" if opinion.refused else "reference not asked"
         colour = DIM
     else:
-        limit = "over its limit" if opinion.refused else "within its limit"
-        against = f"{opinion.contradiction:.1f} nats, {limit}"
+        found = "refused" if opinion.refused else "not refused"
+        against = f"{opinion.contradiction:.1f} nats, {found}"
         colour = _REFUSED if opinion.refused else TEXT
     scores = (
         ("confidence", f"{opinion.confidence:.2f} nats a token", TEXT),

@@ -72,13 +72,14 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class CheckSpec:
-    """How captions are checked; `runtime/second_opinion.py` explains the three scores.
+    """How captions are checked; `runtime/second_opinion.py` explains the scores.
 
     Args:
         language: the language model.
         confidence: nats a token; what is above is examined.
         information: nats; likewise.
-        contradiction: nats; what is above is refused. Not used without a reference captioner.
+        evidence: nats; what is above is refused. Not used without a reference captioner.
+        confidence_weight: what a nat a token of confidence counts in the evidence, in nats.
         reference: whether the bundle holds a reference captioner.
         retries: most perturbations that are tried after a refusal, before the reference answers.
     """
@@ -86,7 +87,8 @@ class CheckSpec:
     language: LanguageSpec
     confidence: Limit
     information: Limit
-    contradiction: Limit
+    evidence: Limit
+    confidence_weight: float
     reference: bool
     retries: int
 
@@ -100,7 +102,8 @@ class CheckSpec:
             language=LanguageSpec.from_json(fields.take("language")),
             confidence=Limit.from_json(fields.take("confidence"), "check.confidence"),
             information=Limit.from_json(fields.take("information"), "check.information"),
-            contradiction=Limit.from_json(fields.take("contradiction"), "check.contradiction"),
+            evidence=Limit.from_json(fields.take("evidence"), "check.evidence"),
+            confidence_weight=fields.number("confidence_weight", low=0),
             reference=fields.boolean("reference"),
             retries=fields.integer("retries", low=0, high=64),
         )

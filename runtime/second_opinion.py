@@ -9,8 +9,11 @@ A caption c of a picture x, by the suspect, is held against models that cannot s
   another captioner that sees the same picture.
 
 The first two cost next to nothing and are looked at for every caption; what exceeds either of their
-thresholds is *examined* by the reference captioner, and what exceeds the third is *refused*. A
-bundle without a reference captioner refuses what it would have had examined.
+limits is *examined* by the reference captioner. It is *refused* where the *evidence* exceeds its
+limit: contradiction and confidence added up, each by how much it varies over clean captions. A
+likely sentence is hardly contradicted by a reference captioner that knows little, and an inserted
+word comes with no more confidence than others; no honest caption has much of both. A bundle without
+a reference captioner refuses what it would have had examined.
 """
 
 from __future__ import annotations
@@ -90,7 +93,8 @@ class FrameOpinion:
             opinion = Opinion(confidence, information, None, screened + stricter)
         elif self.timer.affords("examine"):
             contradiction = self.contradiction(said)
-            excess = spec.contradiction.excess(contradiction) + stricter
+            evidence = contradiction + spec.confidence_weight * confidence
+            excess = spec.evidence.excess(evidence) + stricter
             opinion = Opinion(confidence, information, contradiction, excess)
         else:
             return None

@@ -35,7 +35,7 @@ def bundle(checked_bundle: Path) -> Bundle:
     assert bundle.manifest.policy is not None
     policy = replace(bundle.manifest.policy, margin=0.0)
     bundle = replace(bundle, manifest=replace(bundle.manifest, policy=policy))
-    return checked(bundle, confidence=EVERYTHING, contradiction=Limit(20.0, 5.0), retries=2)
+    return checked(bundle, confidence=EVERYTHING, evidence=Limit(20.0, 5.0), retries=2)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_the_reference_captions_every_picture(bundle: Bundle, cases: list[Case])
     assert found != answers("none", bundle, cases)
 
 
-@pytest.mark.parametrize("limits", [{}, {"contradiction": EVERYTHING}, {"confidence": NOTHING}])
+@pytest.mark.parametrize("limits", [{}, {"evidence": EVERYTHING}, {"confidence": NOTHING}])
 def test_passes_are_those_that_were_made(
     bundle: Bundle, cases: list[Case], monkeypatch: pytest.MonkeyPatch, limits: dict[str, Limit]
 ) -> None:

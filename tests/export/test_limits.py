@@ -24,7 +24,7 @@ from srd_edge.runtime.policy import OnnxPolicy
 from srd_edge.runtime.records import Observation
 from srd_edge.training.datasets import open_dataset
 
-SCORES = ("confidence", "information", "contradiction")
+SCORES = ("confidence", "information", "evidence")
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,19 @@ class Measured:
     information: NDArray[np.float64]
     contradiction: NDArray[np.float64]
     advantage: NDArray[np.float64]
+
+    @property
+    def weight(self) -> float:
+        """How much wider contradiction is spread than confidence, above the median."""
+        return scale(self.contradiction) / scale(self.confidence)
+
+    @property
+    def evidence(self) -> NDArray[np.float64]:
+        return self.contradiction + self.weight * self.confidence
+
+
+def scale(values: NDArray[np.float64]) -> float:
+    return float(np.quantile(values, 0.98) - np.median(values)) / 2
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +118,7 @@ def test_limits_are_quantiles_of_clean_captions(
     for score in scores:
         values, limit = getattr(measured, score), getattr(check, score)
         assert limit.value == pytest.approx(np.quantile(values, 0.98), abs=1e-3)
-        half = (np.quantile(values, 0.98) - np.median(values)) / 2
-        assert limit.scale == pytest.approx(half, abs=1e-3)
+        assert limit.scale == pytest.approx(scale(values), abs=1e-3)
         assert (values > limit.value + 1e-3).mean() <= 0.02 + 1 / len(values)
 
 
@@ -114,9 +126,9 @@ def test_the_exported_bundle_has_them(bundle: Bundle, measured: Measured) -> Non
     assert (PASSED, UNDISTURBED) == (0.98, 0.99)
     check, policy = spec_of(bundle.manifest), bundle.manifest.policy
     assert check.confidence.value == pytest.approx(np.quantile(measured.confidence, 0.98), abs=1e-3)
-    assert check.contradiction.value == pytest.approx(
-        np.quantile(measured.contradiction, 0.98), abs=1e-3
-    )
+    assert check.confidence_weight == pytest.approx(measured.weight, rel=1e-3)
+    assert check.confidence_weight > 0.1
+    assert check.evidence.value == pytest.approx(np.quantile(measured.evidence, 0.98), abs=1e-3)
     assert policy is not None
     assert policy.margin == pytest.approx(np.quantile(measured.advantage, 0.99), abs=1e-3)
     assert policy.margin > 0
@@ -125,8 +137,8 @@ def test_the_exported_bundle_has_them(bundle: Bundle, measured: Measured) -> Non
 def test_limits_do_not_depend_on_those_there_are(bundle: Bundle, samples: Sequence[Sample]) -> None:
     few = samples[:24]
     low, high = Limit(-50.0, 9.0), Limit(900.0, 0.1)
-    one = altered(bundle, 0.0, confidence=low, information=high, contradiction=low, retries=3)
-    other = altered(bundle, 7.5, confidence=high, information=low, contradiction=high)
+    one = altered(bundle, 0.0, confidence=low, information=high, evidence=low, retries=3)
+    other = altered(bundle, 7.5, confidence=high, information=low, evidence=high)
     first, second = with_limits(one, few), with_limits(other, few)
     assert first.policy is not None
     assert second.policy is not None

@@ -49,7 +49,10 @@ def curable(checked_bundle: Path) -> Curable:
     bundle, action = read_bundle(checked_bundle), 3
     assert bundle.manifest.check is not None
     examined = replace(
-        bundle.manifest.check, confidence=Limit(-1e4, 1.0), contradiction=Limit(1e4, 1.0)
+        bundle.manifest.check,
+        confidence=Limit(-1e4, 1.0),
+        evidence=Limit(1e4, 1.0),
+        confidence_weight=0.0,
     )
     passes = replace(bundle, manifest=replace(bundle.manifest, check=examined))
     as_it_is = Defender(passes, policy=Wants(len(DEFAULT_TABLE) - 1))
@@ -61,7 +64,7 @@ def curable(checked_bundle: Path) -> Curable:
         assert cured.opinion is not None
         high, low = raw.opinion.contradiction or 0.0, cured.opinion.contradiction or 0.0
         if high > low + 1 and cured.caption is not None and raw.caption != cured.caption:
-            check = replace(examined, contradiction=Limit((high + low) / 2, 1.0))
+            check = replace(examined, evidence=Limit((high + low) / 2, 1.0))
             refuses = replace(bundle, manifest=replace(bundle.manifest, check=check))
             return Curable(refuses, pixels, action, cured.caption)
     raise AssertionError("no such picture")

@@ -23,7 +23,7 @@ from srd_edge.runtime.reference import ReferenceCaptioner
 
 EVERYTHING, NOTHING = Limit(-1e4, 1.0), Limit(1e4, 1.0)  # is above it
 STOP, FIRST, SECOND, THIRD = len(DEFAULT_TABLE) - 1, 3, 17, 22  # occlusions
-REFUSED: dict[str, Any] = {"confidence": EVERYTHING, "contradiction": EVERYTHING}
+REFUSED: dict[str, Any] = {"confidence": EVERYTHING, "evidence": EVERYTHING}
 PASSED: dict[str, Any] = {"confidence": NOTHING, "information": NOTHING}
 
 

@@ -28,7 +28,7 @@ from srd_edge.runtime.reference import ReferenceCaptioner
 ENCODE_MS, POLICY_MS, TOKEN_MS, SCREEN_MS, EXAMINE_MS = 10, 2, 1, 3, 5
 EVERYTHING, NOTHING = Limit(-1e4, 1.0), Limit(1e4, 1.0)  # is above it
 STOP, FIRST, SECOND, THIRD = len(DEFAULT_TABLE) - 1, 3, 17, 22  # occlusions
-REFUSED: dict[str, Any] = {"confidence": EVERYTHING, "contradiction": EVERYTHING}
+REFUSED: dict[str, Any] = {"confidence": EVERYTHING, "evidence": EVERYTHING}
 PASSED: dict[str, Any] = {"confidence": NOTHING, "information": NOTHING}
 
 
@@ -166,7 +166,7 @@ def test_a_further_try_must_leave_time_for_the_answer(
 def test_no_time_to_examine_is_no_opinion_and_no_caption(bundle: Bundle, clock: Clock) -> None:
     until_screened = ENCODE_MS + POLICY_MS + 11 * TOKEN_MS + SCREEN_MS
     budget_ms = until_screened + EXAMINE_MS
-    odd = checked(bundle, confidence=EVERYTHING, contradiction=NOTHING)
+    odd = checked(bundle, confidence=EVERYTHING, evidence=NOTHING)
     held = timed(odd, clock, budget_ms).caption(picture(), compare=True)
     assert (held.verdict, held.caption, held.opinion) == ("held", None, None)
     assert (held.degraded, "examine" in held.stage_ms) == (("caption",), False)
@@ -179,7 +179,7 @@ def test_no_time_to_examine_is_no_opinion_and_no_caption(bundle: Bundle, clock: 
 
 @pytest.mark.parametrize(
     ("stage", "limits"),
-    [("examine", {"confidence": EVERYTHING, "contradiction": NOTHING}), ("answer", REFUSED)],
+    [("examine", {"confidence": EVERYTHING, "evidence": NOTHING}), ("answer", REFUSED)],
 )
 def test_a_slow_check_does_not_hold_every_frame_after_it(
     bundle: Bundle,

@@ -88,10 +88,10 @@ def test_the_layout_depends_on_nothing_that_is_said(
     [
         ({}, ("caption not checked",)),
         ({"opinion": PASSED}, ("nothing odd", "-0.50 nats a token", "12.2 nats", "not asked")),
-        ({"opinion": AGREED}, ("reference captioner agrees", "3.0 nats, within its limit")),
+        ({"opinion": AGREED}, ("reference captioner agrees", "3.0 nats, not refused")),
         (
             {"opinion": REFUSED, "speaker": "reference"},
-            ("answered by the reference captioner", "9.8 nats, over its limit"),
+            ("answered by the reference captioner", "9.8 nats, refused"),
         ),
         ({"opinion": REFUSED}, ("first caption refused for its contradiction, this one passed",)),
         (

@@ -69,6 +69,11 @@ def opinion_of(
     return SecondOpinion(bundle, spec, "cpu", strict=True).at(frame, timer)
 
 
+def weight_of(bundle: Bundle) -> float:
+    assert bundle.manifest.check is not None
+    return bundle.manifest.check.confidence_weight
+
+
 def judged(here: FrameOpinion, said: Generated) -> Opinion:
     opinion = here.judge(said)
     assert opinion is not None
@@ -90,12 +95,13 @@ def test_what_is_odd_is_examined_and_the_frame_is_encoded_once(
     bundle: Bundle, encodings: list[Pixels], odd: str
 ) -> None:
     limits: dict[str, Any] = {"confidence": NOTHING, "information": NOTHING, odd: EVERYTHING}
-    here = opinion_of(bundle, contradiction=Limit(1e3, 4.0), **limits)
+    here = opinion_of(bundle, evidence=Limit(1e3, 4.0), confidence_weight=3.0, **limits)
     said = said_of(bundle)
     for caption in (said, replace(said, text="two on two"), said):
         opinion = judged(here, caption)
         assert opinion.contradiction is not None
-        assert opinion.excess == (opinion.contradiction - 1e3) / 4
+        evidence = opinion.contradiction + 3 * opinion.confidence
+        assert opinion.excess == (evidence - 1e3) / 4
     assert judged(here, said).contradiction != judged(here, replace(said, text="")).contradiction
     assert here.answer(StageCosts()) is not None
     assert len(encodings) == 1
@@ -103,7 +109,7 @@ def test_what_is_odd_is_examined_and_the_frame_is_encoded_once(
 
 
 @pytest.mark.parametrize(
-    ("cheap", "contradiction", "reference", "refused"),
+    ("cheap", "evidence", "reference", "refused"),
     [
         (NOTHING, EVERYTHING, True, False),
         (EVERYTHING, NOTHING, True, False),
@@ -113,13 +119,13 @@ def test_what_is_odd_is_examined_and_the_frame_is_encoded_once(
     ],
 )
 def test_what_is_refused(
-    bundle: Bundle, cheap: Limit, contradiction: Limit, *, reference: bool, refused: bool
+    bundle: Bundle, cheap: Limit, evidence: Limit, *, reference: bool, refused: bool
 ) -> None:
     here = opinion_of(
         bundle,
         confidence=cheap,
         information=cheap,
-        contradiction=contradiction,
+        evidence=evidence,
         reference=reference,
     )
     opinion = judged(here, said_of(bundle))
@@ -136,16 +142,18 @@ def test_suspicion_is_even_at_the_limit(excess: float, suspicion: float) -> None
     assert Limit(3.0, 2.0).excess(3 + 2 * excess) == pytest.approx(excess)
 
 
-@pytest.mark.parametrize("score", ["confidence", "information", "contradiction"])
+@pytest.mark.parametrize("score", ["confidence", "information", "evidence"])
 def test_a_score_at_its_limit_passes_and_one_above_does_not(bundle: Bundle, score: str) -> None:
     said = said_of(bundle)
-    is_last = score == "contradiction"
+    is_last = score == "evidence"
     others: dict[str, Any] = {
         "confidence": EVERYTHING if is_last else NOTHING,
         "information": NOTHING,
     }
     full = judged(opinion_of(bundle, **others | {"confidence": EVERYTHING}), said)
-    value = getattr(full, score)
+    assert full.contradiction is not None
+    evidence = full.contradiction + weight_of(bundle) * full.confidence
+    value = evidence if is_last else getattr(full, score)
     for limit, passes in ((Limit(value, 3.0), True), (Limit(value - 1e-6, 3.0), False)):
         here = opinion_of(bundle, **others | {score: limit}, reference=is_last)
         opinion = judged(here, said)
@@ -161,11 +169,12 @@ def test_after_a_refusal_a_caption_has_to_be_as_good_as_the_median(bundle: Bundl
     assert full.contradiction is not None
     room = -said.log_probability / 2
     odd = Limit(certain.mean_log_probability - 1e-6, 1.0)
-    limit = Limit(full.contradiction + room, room)  # ``said`` lies one scale below it
+    evidence = full.contradiction + weight_of(bundle) * full.confidence
+    limit = Limit(evidence + room, room)  # ``said`` lies one scale below it
     settings: dict[str, Any] = {
         "confidence": odd,
         "information": NOTHING,
-        "contradiction": limit,
+        "evidence": limit,
     }
     alone = judged(opinion_of(bundle, **settings | {"confidence": EVERYTHING}), said)
     assert alone.excess == pytest.approx(-1)
