@@ -14,15 +14,15 @@ from srd_edge.evaluation.contestants import Answer, Case
 from srd_edge.evaluation.controls import DefenderContestant, NeverActs
 from srd_edge.evaluation.registry import ENTRIES
 from srd_edge.kernels.frames import Frame, Pixels
-from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.runtime import defender as defender_module
-from srd_edge.runtime import second_opinion as second_opinion_module
+from srd_edge.runtime import reference as reference_module
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.captioning import CrossAttentionCaptioner, Encoded
 from srd_edge.runtime.check_specs import Limit
 from srd_edge.runtime.defender import Defender
 from srd_edge.runtime.policy import suspicion
 from srd_edge.runtime.records import Observation
+from srd_edge.runtime.reference import ReferenceCaptioner
 from srd_edge.training.datasets import open_dataset
 
 EVERYTHING, NOTHING = Limit(-1e4, 1.0), Limit(1e4, 1.0)  # is above it
@@ -35,7 +35,8 @@ def bundle(checked_bundle: Path) -> Bundle:
     assert bundle.manifest.policy is not None
     policy = replace(bundle.manifest.policy, margin=0.0)
     bundle = replace(bundle, manifest=replace(bundle.manifest, policy=policy))
-    return checked(bundle, confidence=EVERYTHING, evidence=Limit(20.0, 5.0), retries=2)
+    evidence = {"evidence": Limit(20.0, 5.0), "confidence_weight": 0.0}
+    return checked(bundle, confidence=EVERYTHING, **evidence, retries=2)
 
 
 @pytest.fixture
@@ -75,19 +76,20 @@ def test_the_check_alone_never_perturbs_and_replaces_what_it_refuses(
         assert answer.caption == (reference if answer.alarm else undefended).caption
         assert answer.suspicion is not None
         assert (answer.suspicion > 0.5) is answer.alarm
-        assert (answer.captioner_passes, answer.policy_passes) == (2, 1)
+        assert answer.captioner_passes == (6 if answer.alarm else 2)
+        assert answer.policy_passes == 1
     assert {answer.alarm for answer in alone} == {True, False}
     fine = checked(bundle, confidence=NOTHING, information=NOTHING)
     assert [a.caption for a in answers("check_alone", fine, cases)] == [a.caption for a in raw]
 
 
 def test_the_reference_captions_every_picture(bundle: Bundle, cases: list[Case]) -> None:
-    own = CrossAttentionCaptioner(read_bundle(bundle.directory / "reference"), "cpu")
-    spec = bundle.manifest.preprocessing
-    seen = [own.encode(to_canvas(case.frame.pixels, spec)) for case in cases]
+    own = ReferenceCaptioner(bundle, "cpu")
     found = answers("reference", bundle, cases)
-    assert [answer.caption for answer in found] == [own.generate(one).text for one in seen]
-    assert {(answer.alarm, answer.suspicion) for answer in found} == {(None, None)}
+    expected = [own.answer(own.canvas(case.frame)).text for case in cases]
+    assert [answer.caption for answer in found] == expected
+    told = {(answer.alarm, answer.suspicion, answer.captioner_passes) for answer in found}
+    assert told == {(None, None, 4)}
     assert found != answers("none", bundle, cases)
 
 
@@ -102,7 +104,11 @@ def test_passes_are_those_that_were_made(
             seen.append(canvas)
             return super().encode(canvas)
 
-    modules: tuple[ModuleType, ...] = (defender_module, second_opinion_module)
+        def encode_views(self, canvases: Pixels) -> Encoded:
+            seen.extend(canvases)
+            return super().encode_views(canvases)
+
+    modules: tuple[ModuleType, ...] = (defender_module, reference_module)
     for module in modules:
         monkeypatch.setattr(module, "CrossAttentionCaptioner", Seen)
     contestant = DefenderContestant(Defender(checked(bundle, **limits)))
