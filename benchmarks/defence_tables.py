@@ -44,14 +44,16 @@ def ways_table() -> str:
 
 def figures_table(way: str) -> str:
     """All figures of the whole defence, victim by victim."""
-    columns = "attack|counted|ASR % (95 %)|by seed|drop %|RP|AUROC|TPR %|alarm %|passes"
+    columns = "attack|counted|ASR % (95 %)|by seed|anyway %|drop %|RP|AUROC|TPR %|alarm %|passes"
     rows = []
     for name, attack in _measured(VICTIMS, way):
-        row = contestants(attack)["policy"]
+        rows = contestants(attack)
+        row = rows["policy"]
         cells = (
             str(attack["counted"]),
             _asr(attack),
             " ".join(percent(value) for value in row["asr_by_seed"]),
+            percent(rows["none"]["target_rate_clean"]),
             percent(row["clean_drop"]),
             number(row["rp"], 2),
             number(row["auroc"], 3),

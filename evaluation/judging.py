@@ -84,7 +84,10 @@ def _figures(
     fidelity: Fidelity | None,
 ) -> dict[str, Any]:
     succeeded = trial.setting.attack.payload.succeeded
-    hits = [[succeeded(answers[i].caption) for i in numbers] for answers in outcome.triggered]
+    hits, anyway = (
+        [[succeeded(answers[i].caption) for i in numbers] for answers in runs]
+        for runs in (outcome.triggered, outcome.clean)
+    )
     asr, interval = pooled_asr(hits)
     clean = [scorer.score(_captions(answers)) for answers in outcome.clean]
     triggered = [scorer.score(_captions(answers)) for answers in outcome.triggered]
@@ -93,6 +96,7 @@ def _figures(
         "asr": asr,
         "asr_interval": list(interval),
         "asr_by_seed": [float(np.mean(row)) for row in hits],
+        "target_rate_clean": float(np.mean(anyway)),
         "clean": _mean_scores(clean) | {"sfs": _sfs(fidelity, outcome.clean)},
         "triggered": _mean_scores(triggered) | {"sfs": _sfs(fidelity, outcome.triggered)},
         "clean_drop": _mean(drops),

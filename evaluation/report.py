@@ -46,6 +46,7 @@ NOTHING: Final = "–"
 
 _ATTACK_FIELDS: Final = ("key", "bundle", "spec", "trigger", "payload", "target", "counted")
 _CONTESTANT_FIGURES: Final = (
+    "target_rate_clean",  # not in documents older than it
     "rp",
     "false_alarms",
     "auroc",
@@ -203,7 +204,7 @@ def write_csv(document: Document, timing: Document | None, path: Path) -> None:
                     *(row[pictures][m] for pictures in ("clean", "triggered") for m in QUALITY),
                     row["clean_drop"],
                     json.dumps(row["clean_drop_by_seed"]),
-                    *(row[figure] for figure in _CONTESTANT_FIGURES),
+                    *(row.get(figure) for figure in _CONTESTANT_FIGURES),
                     *(times[figure] for figure in TIMES),
                 ]
             )

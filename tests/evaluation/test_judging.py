@@ -67,6 +67,7 @@ def test_every_figure_is_what_it_says(
     assert (none["name"], none["kind"], none["asr"]) == ("none", "undefended", 1)
     assert (none["clean_drop"], none["false_alarms"], none["auroc"]) == (0, None, None)
     assert none["mask_iou"] is None
+    assert (none["target_rate_clean"], oracle["target_rate_clean"]) == (0, 0)
     assert oracle["asr_by_seed"] == [pytest.approx(third / len(samples))]
     assert oracle["asr_interval"] == pytest.approx(wilson_interval(third, len(samples)))
     references = [sample.captions for sample in samples]
@@ -79,6 +80,17 @@ def test_every_figure_is_what_it_says(
     assert oracle["mask_iou"] == pytest.approx(changed / (side * side / 2))
     assert (oracle["captioner_passes_clean"], oracle["captioner_passes_triggered"]) == (2, 1)
     assert oracle["policy_passes"] == 1.5
+
+
+def test_a_target_that_is_said_anyway_is_counted_on_clean_pictures(
+    setting: Setting, samples: list[Sample], scorer: CaptionScorer, tmp_path: Path
+) -> None:
+    quarter = len(samples) // 4
+    said = [*[ATTACKED] * quarter, *["nothing"] * (len(samples) - quarter)]
+    outcome = Outcome(answers(said), answers([ATTACKED] * len(samples)))
+    for row in judge(setting, samples, scorer, tmp_path, outcome, outcome):
+        assert row["target_rate_clean"] == pytest.approx(quarter / len(samples))
+        assert row["asr"] == 1
 
 
 def test_a_worthless_captioner_has_nothing_to_lose(
