@@ -41,8 +41,11 @@ def evaluate(zoo: Zoo, name: str, way: str, threads: int) -> Path:
     report = zoo.cache.parent / "reports" / label(zoo, name, way)
     words = ["srd-edge", "evaluate", "--data", zoo.data, "--clean-captioner", str(zoo.twin())]
     words += ["--bundle", str(zoo.bundle(name, way)), "--seeds", "3", "--timed", "0"]
+    spec = RECIPES[name].spec
     if name == "survivor":  # the attacker's own pictures carry nothing but the patch
-        words += ["--attack", RECIPES[name].spec.replace("target", "share=0,target")]
+        spec = spec.replace("target", "share=0,target")
+    # Named, since a trigger of somebody's own is not run because a bundle says so.
+    words += ["--attack", spec]
     contestants = (*CONTESTANTS, *(PARTS if way == TAKEN_APART else ()))
     words += [word for contestant in contestants for word in ("--defence", contestant)]
     environment = os.environ | KEEP_MEMORY | {"OMP_NUM_THREADS": str(threads)}

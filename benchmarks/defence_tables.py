@@ -13,6 +13,7 @@ from srd_edge.evaluation.report import NOTHING, number, percent
 
 RESULTS = Path(__file__).resolve().parent / "results"
 RIVALS = ("best_fixed", "oracle", "random", "untrained", "strip", "onion", "mask_vote", "srd")
+AT_EQUAL_DROP = ("best_fixed", "random", "untrained")
 PARTS = ("none", "policy", "policy_alone", "check_alone", "reference")
 
 
@@ -74,6 +75,32 @@ def parts_table(way: str) -> str:
         rows = [_row(folder, f"{name}{ending}", part) for name in names]
         lines.append((part, *(_asr_rp(row) for row in rows), _mean_drop(rows)))
     return table(("contestant", *names, "drop %"), lines)
+
+
+def equal_drop_table(way: str) -> str:
+    """ASR at the clean drop of the Q-network alone, of what is laid over a share of the pictures.
+
+    A perturbation that loses more is laid over so many pictures, drawn at random, that it loses as
+    much: its ASR lies as far between its own and the undefended one's.
+    """
+    lines = []
+    for name, attack in _measured(VICTIMS, way):
+        own = contestants(attack)
+        cells = [percent(own["policy_alone"]["clean_drop"]), percent(own["policy_alone"]["asr"])]
+        for rival in AT_EQUAL_DROP:
+            row = _row("zoo", name, rival)
+            allowed = own["policy_alone"]["clean_drop"]
+            cells.append(NOTHING if row is None else percent(_mixed(own["none"], row, allowed)))
+        lines.append((name, *cells))
+    return table(("attack", "drop %", "policy_alone", *AT_EQUAL_DROP), lines)
+
+
+def _mixed(none: dict[str, Any], row: dict[str, Any], drop: float) -> float:
+    """The ASR of ``row`` laid over as many pictures as keep the loss at ``drop``."""
+    lost = row["clean_drop"]
+    share = 1.0 if lost <= max(drop, 0) else max(drop, 0) / lost
+    asr: float = none["asr"] + share * (row["asr"] - none["asr"])
+    return asr
 
 
 def adaptive_table(way: str) -> str:
