@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 
 from srd_edge.evaluation.contestants import Answer, Case
-from srd_edge.kernels.views import VIEWS
 from srd_edge.runtime.defender import Defender
 from srd_edge.runtime.manifest import Manifest
 from srd_edge.runtime.policy import Policy
@@ -120,7 +119,8 @@ class DefenderContestant:
             return Answer(result.caption or "")
         decision, opinion = result.decision, result.opinion
         was_examined = opinion is not None and opinion.contradiction is not None
-        answered = VIEWS if result.speaker == "reference" else 0
+        check = self.defender.bundle.manifest.check
+        answered = check.answer_passes if check and result.speaker == "reference" else 0
         return Answer(
             caption=result.caption or "",
             alarm=result.verdict != "clean",
@@ -155,7 +155,9 @@ class ReferenceAlone:
         return False
 
     def answer(self, cases: Sequence[Case], seed: int) -> list[Answer]:  # noqa: ARG002 - protocol
-        return [Answer(self._caption(case), captioner_passes=VIEWS) for case in cases]
+        return [
+            Answer(self._caption(case), captioner_passes=self.reference.passes) for case in cases
+        ]
 
     def _caption(self, case: Case) -> str:
         return self.reference.answer(self.reference.canvas(case.frame)).text

@@ -69,4 +69,4 @@ def check_spec(language: LanguageModel, file: str, *, reference: bool) -> CheckS
         end_token=tokenizer.eos_token_id,
         max_tokens=config.max_position_embeddings,
     )
-    return CheckSpec(spec, _NO_LIMIT, _NO_LIMIT, _NO_LIMIT, 0.0, reference, RETRIES)
+    return CheckSpec(spec, _NO_LIMIT, _NO_LIMIT, _NO_LIMIT, 0.0, reference, False, RETRIES)

@@ -20,6 +20,7 @@ from srd_edge.runtime.bundle import Bundle
 from srd_edge.runtime.check_specs import FROM_MEDIAN_TO_LIMIT, Limit
 from srd_edge.runtime.defender import Defender
 from srd_edge.runtime.manifest import Manifest
+from srd_edge.runtime.reference import ReferenceCaptioner
 
 PASSED: Final = 0.98
 """Share of clean captions that each limit lets pass."""
@@ -35,7 +36,7 @@ def with_limits(bundle: Bundle, samples: Sequence[Sample]) -> Manifest:
 
     Args:
         bundle: with a policy, and perhaps a check; whatever limits it has are not looked at.
-        samples: clean pictures of the kind that the device will see; some hundred.
+        samples: clean pictures of the kind that the device will see, with captions; some hundred.
     """
     manifest = bundle.manifest
     assert manifest.policy is not None
@@ -62,6 +63,7 @@ def with_limits(bundle: Bundle, samples: Sequence[Sample]) -> Manifest:
         weight = _limit(contradiction).scale / sure.scale
         check = replace(
             manifest.check,
+            views=manifest.check.reference and _views_help(bundle, samples),
             confidence=sure,
             information=_limit(information),
             evidence=_limit(contradiction + weight * confidence),
@@ -69,6 +71,25 @@ def with_limits(bundle: Bundle, samples: Sequence[Sample]) -> Manifest:
         )
         manifest = replace(manifest, check=check)
     return manifest
+
+
+def _views_help(bundle: Bundle, samples: Sequence[Sample]) -> bool:
+    """Whether the true captions are no less likely by several views than by the picture alone.
+
+    Where captions tell left from right, or what is at the rim, they are not.
+    """
+    gain = 0.0
+    assert bundle.manifest.check is not None
+    check = replace(bundle.manifest.check, views=True)
+    reference = ReferenceCaptioner(replace(bundle, manifest=replace(bundle.manifest, check=check)))
+    for sample in tracked(samples, "trying the reference captioner's views"):
+        canvas = reference.canvas(Frame(sample.load()))
+        several, alone = (
+            reference.log_probability(encoded, sample.captions[0])
+            for encoded in (reference.look(canvas), reference.encode(canvas))
+        )
+        gain += several - alone
+    return gain >= 0
 
 
 def _examining_everything(manifest: Manifest) -> Manifest:

@@ -130,7 +130,7 @@ class CrossAttentionCaptioner:
         past_names = self._spec.kv_names("past_key_values", "decoder")
         feed = self._cross_feed(encoded)
         views = len(encoded.features)
-        past = self._empty_past if views == 1 else self._make_empty_past(views)
+        past = self._past_of(views)
         tokens: list[int] = []
         log_probabilities: list[float] = []
         token = self._generation.start_token
@@ -154,7 +154,7 @@ class CrossAttentionCaptioner:
         """Log-likelihood of ``text`` as a caption of the picture, in nats, in one decoder call.
 
         Args:
-            encoded: what ``encode`` gave.
+            encoded: what ``encode`` gave, or ``encode_views``.
             text: anybody's caption; what is longer than this captioner's longest is cut.
             finished: whether the caption ends there: the end token counts too.
         """
@@ -164,11 +164,13 @@ class CrossAttentionCaptioner:
         if not ids:
             return 0.0
         feed = self._cross_feed(encoded)
-        feed["input_ids"] = _ort_value(np.array([[settings.start_token, *ids[:-1]]], np.int64))
+        views = len(encoded.features)
+        row = np.array([[settings.start_token, *ids[:-1]]], np.int64)
+        feed["input_ids"] = _ort_value(np.repeat(row, views, axis=0))
         past_names = self._spec.kv_names("past_key_values", "decoder")
-        feed.update(zip(past_names, self._empty_past, strict=True))
+        feed.update(zip(past_names, self._past_of(views), strict=True))
         (logits,) = self._decoder.run_with_ort_values(["logits"], feed)
-        return float(_log_softmax(logits.numpy()[0], np.array(ids)).sum())
+        return float(_log_softmax(logits.numpy().mean(axis=0), np.array(ids)).sum())
 
     def caption_batch(self, canvases: Pixels) -> list[str]:
         """Greedy captions of (B, height, width, 3) uint8 RGB canvases, made side by side.
@@ -215,6 +217,9 @@ class CrossAttentionCaptioner:
     def _cross_feed(self, encoded: Encoded) -> dict[str, Any]:
         names = self._spec.kv_names("past_key_values", "encoder")
         return dict(zip(names, encoded.cross, strict=True))
+
+    def _past_of(self, views: int) -> list[Any]:
+        return self._empty_past if views == 1 else self._make_empty_past(views)
 
     def _make_empty_past(self, batch: int) -> list[Any]:
         shape = (batch, self._spec.heads, 0, self._spec.head_dim)

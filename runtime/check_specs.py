@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from srd_edge.kernels.views import VIEWS
 from srd_edge.runtime.json_fields import JsonFields
 
 REFERENCE_FOLDER: Final = "reference"
@@ -81,6 +82,7 @@ class CheckSpec:
         evidence: nats; what is above is refused. Not used without a reference captioner.
         confidence_weight: what a nat a token of confidence counts in the evidence, in nats.
         reference: whether the bundle holds a reference captioner.
+        views: whether that captions by several views of a picture; see ``kernels/views.py``.
         retries: most perturbations that are tried after a refusal, before the reference answers.
     """
 
@@ -90,7 +92,13 @@ class CheckSpec:
     evidence: Limit
     confidence_weight: float
     reference: bool
+    views: bool
     retries: int
+
+    @property
+    def answer_passes(self) -> int:
+        """Encodings that an answer of the reference captioner takes."""
+        return VIEWS if self.views else 1
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -105,6 +113,7 @@ class CheckSpec:
             evidence=Limit.from_json(fields.take("evidence"), "check.evidence"),
             confidence_weight=fields.number("confidence_weight", low=0),
             reference=fields.boolean("reference"),
+            views=fields.boolean("views"),
             retries=fields.integer("retries", low=0, high=64),
         )
         fields.end()

@@ -17,7 +17,7 @@ class ReferenceCaptioner:
     """Says how likely a caption is, and captions by itself.
 
     Args:
-        bundle: a verified bundle that holds one.
+        bundle: a verified bundle that holds one, and says whether it goes by several views.
         provider, strict: execution provider of its graphs.
     """
 
@@ -25,6 +25,8 @@ class ReferenceCaptioner:
         self, bundle: Bundle, provider: Provider = "auto", *, strict: bool = False
     ) -> None:
         own = read_bundle(bundle.directory / REFERENCE_FOLDER)
+        check = bundle.manifest.check
+        self.passes = 1 if check is None else check.answer_passes
         self._preprocessing = own.manifest.preprocessing
         self._captioner = CrossAttentionCaptioner(own, provider, strict=strict)
 
@@ -33,10 +35,16 @@ class ReferenceCaptioner:
         return to_canvas(frame.pixels, self._preprocessing)
 
     def encode(self, canvas: Pixels) -> Encoded:
-        """The canvas, for ``log_probability``."""
+        """The canvas as it is, which somebody else's caption is held against."""
         return self._captioner.encode(canvas)
 
-    def log_probability(self, encoded: Encoded, text: str, *, finished: bool) -> float:
+    def look(self, canvas: Pixels) -> Encoded:
+        """The canvas as its own caption goes by it: what disturbs one view may spare another."""
+        if self.passes == 1:
+            return self.encode(canvas)
+        return self._captioner.encode_views(views(canvas, self._preprocessing.resample))
+
+    def log_probability(self, encoded: Encoded, text: str, *, finished: bool = True) -> float:
         """As ``CrossAttentionCaptioner.log_probability``."""
         return self._captioner.log_probability(encoded, text, finished=finished)
 
@@ -47,12 +55,10 @@ class ReferenceCaptioner:
         deadline_s: float = float("inf"),
         clock: Callable[[], float] | None = None,
     ) -> Generated:
-        """Its own caption, by several views: what disturbs one disturbs the next differently.
+        """Its own caption.
 
         Args:
             canvas: from ``canvas``.
             deadline_s, clock: as in ``CrossAttentionCaptioner.generate``.
         """
-        several = views(canvas, self._preprocessing.resample)
-        encoded = self._captioner.encode_views(several)
-        return self._captioner.generate(encoded, deadline_s=deadline_s, clock=clock)
+        return self._captioner.generate(self.look(canvas), deadline_s=deadline_s, clock=clock)

@@ -36,7 +36,7 @@ def bundle(checked_bundle: Path) -> Bundle:
     policy = replace(bundle.manifest.policy, margin=0.0)
     bundle = replace(bundle, manifest=replace(bundle.manifest, policy=policy))
     evidence = {"evidence": Limit(20.0, 5.0), "confidence_weight": 0.0}
-    return checked(bundle, confidence=EVERYTHING, **evidence, retries=2)
+    return checked(bundle, confidence=EVERYTHING, **evidence, views=True, retries=2)
 
 
 @pytest.fixture
@@ -93,9 +93,17 @@ def test_the_reference_captions_every_picture(bundle: Bundle, cases: list[Case])
     assert found != answers("none", bundle, cases)
 
 
-@pytest.mark.parametrize("limits", [{}, {"evidence": EVERYTHING}, {"confidence": NOTHING}])
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {},
+        {"evidence": EVERYTHING},
+        {"evidence": EVERYTHING, "views": False},
+        {"confidence": NOTHING},
+    ],
+)
 def test_passes_are_those_that_were_made(
-    bundle: Bundle, cases: list[Case], monkeypatch: pytest.MonkeyPatch, limits: dict[str, Limit]
+    bundle: Bundle, cases: list[Case], monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any]
 ) -> None:
     seen: list[Pixels] = []
 

@@ -12,16 +12,19 @@ from numpy.typing import NDArray
 
 from srd_edge import Defender, Frame
 from srd_edge.attacks.samples import Sample
+from srd_edge.export import limits as limits_module
 from srd_edge.export.limits import PASSED, UNDISTURBED, with_limits
+from srd_edge.kernels.frames import Pixels
 from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.runtime import defender as defender_module
 from srd_edge.runtime.bundle import Bundle, read_bundle
-from srd_edge.runtime.captioning import CrossAttentionCaptioner
+from srd_edge.runtime.captioning import CrossAttentionCaptioner, Encoded
 from srd_edge.runtime.check_specs import REFERENCE_FOLDER, CheckSpec, Limit
 from srd_edge.runtime.language import OnnxLanguageModel
 from srd_edge.runtime.manifest import Manifest
 from srd_edge.runtime.policy import OnnxPolicy
 from srd_edge.runtime.records import Observation
+from srd_edge.runtime.reference import ReferenceCaptioner
 from srd_edge.training.datasets import open_dataset
 
 SCORES = ("confidence", "information", "evidence")
@@ -132,6 +135,36 @@ def test_the_exported_bundle_has_them(bundle: Bundle, measured: Measured) -> Non
     assert policy is not None
     assert policy.margin == pytest.approx(np.quantile(measured.advantage, 0.99), abs=1e-3)
     assert policy.margin > 0
+
+
+@pytest.mark.parametrize(("gains", "used"), [((3, -1), True), ((1, -3), False), ((0, 0), True)])
+def test_views_are_used_where_true_captions_are_no_less_likely_by_them(
+    bundle: Bundle,
+    samples: Sequence[Sample],
+    monkeypatch: pytest.MonkeyPatch,
+    gains: tuple[float, float],
+    *,
+    used: bool,
+) -> None:
+    few = samples[:2]
+    by_caption = dict(zip([sample.captions[0] for sample in few], gains, strict=True))
+
+    class Gains(ReferenceCaptioner):
+        def log_probability(self, encoded: Encoded, text: str, *, finished: bool = True) -> float:
+            own = super().log_probability(self._alone, text, finished=finished)
+            return own + (by_caption[text] if len(encoded.features) > 1 else 0)
+
+        def encode(self, canvas: Pixels) -> Encoded:
+            self._alone = super().encode(canvas)
+            return self._alone
+
+        def look(self, canvas: Pixels) -> Encoded:
+            self._alone = super().encode(canvas)
+            return super().look(canvas)
+
+    monkeypatch.setattr(limits_module, "ReferenceCaptioner", Gains)
+    assert spec_of(with_limits(bundle, few)).views is used
+    assert spec_of(with_limits(altered(bundle, 0.0, reference=False), few)).views is False
 
 
 def test_limits_do_not_depend_on_those_there_are(bundle: Bundle, samples: Sequence[Sample]) -> None:

@@ -63,6 +63,9 @@ def test_views_are_captioned_by_the_mean_of_their_logits(
         captioner.log_probability(captioner.encode(picture), text, finished=together.ended)
         for picture in pictures
     ]
+    several = captioner.encode_views(np.stack(pictures))
+    likely = captioner.log_probability(several, text, finished=together.ended)
+    assert likely == pytest.approx(together.log_probability, abs=1e-3)
     # By Hoelder's inequality the normalised geometric mean is never below the mean of logarithms.
     assert together.log_probability >= np.mean(each) - 1e-4
     assert {together.tokens} != {

@@ -65,6 +65,7 @@ def opinion_of(
 ) -> FrameOpinion:
     assert bundle.manifest.check is not None
     spec = replace(bundle.manifest.check, **changes)
+    bundle = replace(bundle, manifest=replace(bundle.manifest, check=spec))
     timer = timer or FrameTimer(LatencyBudget(), StageCosts())
     return SecondOpinion(bundle, spec, "cpu", strict=True).at(frame, timer)
 
@@ -282,14 +283,16 @@ def test_without_the_time_to_examine_there_is_no_opinion(
     assert len(encodings) == 1
 
 
-def test_the_answer_is_the_references_own_caption(bundle: Bundle) -> None:
+@pytest.mark.parametrize("by_views", [False, True])
+def test_the_answer_is_the_references_own_caption(bundle: Bundle, *, by_views: bool) -> None:
     own = read_bundle(bundle.directory / "reference")
     captioner = CrossAttentionCaptioner(own, "cpu")
     preprocessing = own.manifest.preprocessing
-    several = views(to_canvas(FRAME.pixels, preprocessing), preprocessing.resample)
-    expected = captioner.generate(captioner.encode_views(several))
+    canvas = to_canvas(FRAME.pixels, preprocessing)
+    several = captioner.encode_views(views(canvas, preprocessing.resample))
+    expected = captioner.generate(several if by_views else captioner.encode(canvas))
     assert expected.text != said_of(bundle).text
-    assert opinion_of(bundle).answer(StageCosts()) == expected
+    assert opinion_of(bundle, views=by_views).answer(StageCosts()) == expected
     assert opinion_of(bundle, reference=False).answer(StageCosts()) is None
 
 
