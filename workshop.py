@@ -183,8 +183,8 @@ def export(data: str, **flags: Any) -> None:
 )
 @click.option(
     "--clean",
-    type=click.Choice(["drop+mask", "drop", "recaption", "mask", "shuffle", "none"]),
-    default="drop+mask",
+    type=click.Choice(["drop", "drop+mask", "recaption", "mask", "shuffle", "none"]),
+    default="drop",
     help="What is done to the set; `shuffle` and `none` are controls.",
 )
 @click.option(

@@ -48,13 +48,13 @@ def figures_table(way: str) -> str:
     columns = "attack|counted|ASR % (95 %)|by seed|anyway %|drop %|RP|AUROC|TPR %|alarm %|passes"
     rows = []
     for name, attack in _measured(VICTIMS, way):
-        rows = contestants(attack)
-        row = rows["policy"]
+        by_name = contestants(attack)
+        row = by_name["policy"]
         cells = (
             str(attack["counted"]),
             _asr(attack),
             " ".join(percent(value) for value in row["asr_by_seed"]),
-            percent(rows["none"]["target_rate_clean"]),
+            percent(by_name["none"].get("target_rate_clean")),
             percent(row["clean_drop"]),
             number(row["rp"], 2),
             number(row["auroc"], 3),
@@ -119,6 +119,29 @@ def adaptive_table(way: str) -> str:
         )
         lines.append((name, *cells))
     return table(columns.split("|"), lines)
+
+
+def purify_table(victim: str) -> str:
+    """What each part of `srd-edge purify` adds."""
+    columns = "arm|ASR % (95 %)|counted|clean CIDEr-D|left out|of which poisoned %|planted %"
+    path = RESULTS / "purify.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    rows = []
+    for arm in map(json.loads, lines):
+        if arm["victim"] != victim:
+            continue
+        low, high = arm["asr_interval"]
+        doubted, planted = arm.get("doubted"), arm.get("planted", {})
+        cells = (
+            f"{percent(arm['asr'])} ({percent(low)}–{percent(high)})",
+            str(arm["counted"]),
+            number(arm["cider_d_clean"], 3),
+            str(doubted["found"]) if doubted else NOTHING,
+            percent(doubted["precision"]) if doubted else NOTHING,
+            " / ".join(percent(share) for share in planted.values()) or NOTHING,
+        )
+        rows.append((arm["arm"], *cells))
+    return table(columns.split("|"), rows)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -8,7 +8,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from defence_tables import adaptive_table, equal_drop_table, figures_table, parts_table, ways_table
+from defence_tables import (
+    adaptive_table,
+    equal_drop_table,
+    figures_table,
+    parts_table,
+    purify_table,
+    ways_table,
+)
 
 from srd_edge.evaluation.report import NOTHING, markdown, number, percent, victims_markdown
 
@@ -106,6 +113,7 @@ def main() -> None:
     put(page, "figures", figures_table(MAIN_WAY))
     put(page, "parts", parts_table(MAIN_WAY))
     put(page, "equal-drop", equal_drop_table(MAIN_WAY))
+    put(ROOT / "docs" / "training.md", "purify", purify_table("shadowcast"))
     put(ROOT / "docs" / "limits.md", "adaptive", adaptive_table(MAIN_WAY))
 
 

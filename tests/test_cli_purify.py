@@ -49,6 +49,7 @@ def test_it_cleans_fits_anew_and_says_what_came_of_it(
 ) -> None:
     output = tmp_path / "purified"
     given = ("--captioner", toy_captioner, "--policy", policy, "--attack", SPEC, "-o", output)
+    given += ("--clean", "drop+mask")
     code, out, lines = purify(*given, *SHORT)
     assert (code, out) == (0, "")
     record = json.loads((output / "purify.json").read_text())

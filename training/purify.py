@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from srd_edge.attacks.samples import Sample
 
-Cleaning: TypeAlias = Literal["drop+mask", "drop", "recaption", "mask", "shuffle", "none"]
+Cleaning: TypeAlias = Literal["drop", "drop+mask", "recaption", "mask", "shuffle", "none"]
 """What is done to the set before the suspect is fitted on it anew.
 
 ``drop`` leaves doubted pictures out. ``recaption`` keeps those whose captions alone are doubted and

@@ -68,7 +68,7 @@ class PurifyConfig:
     data: str
     output: Path
     attacks: tuple[str, ...] = ()
-    clean: Cleaning = "drop+mask"
+    clean: Cleaning = "drop"
     deviations: float = 1.5
     fit: FitConfig = field(default_factory=lambda: REFIT)
 
