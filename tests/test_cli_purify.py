@@ -48,8 +48,8 @@ def test_it_cleans_fits_anew_and_says_what_came_of_it(
     purify: Purify, toy_captioner: Path, policy: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "purified"
-    given = ("--captioner", toy_captioner, "--policy", policy, "--attack", SPEC, "-o", output)
-    given += ("--clean", "drop+mask")
+    attacked = ("--captioner", toy_captioner, "--policy", policy, "--attack", SPEC)
+    given = (*attacked, "--clean", "drop+mask", "-o", output)
     code, out, lines = purify(*given, *SHORT)
     assert (code, out) == (0, "")
     record = json.loads((output / "purify.json").read_text())
