@@ -144,6 +144,27 @@ def purify_table(victim: str) -> str:
     return table(columns.split("|"), rows)
 
 
+def ablation_table(part: str) -> str:
+    """Variants of the learner or of the reward: mean and standard deviation over the seeds."""
+    path = RESULTS / f"{part}_ablation.jsonl"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    runs = [json.loads(entry) for entry in text.splitlines()]
+    means = [run for run in runs if run["seed"] is None]
+    if not means:
+        return table(("variant",), [])
+    attacks = [key for key in means[-1] if key.startswith("asr_")] or ["asr"]
+    figures = ("fidelity_triggered", "fidelity_clean", "clean_left_alone", *attacks)
+    rows = [(run["variant"], *(_spread(run[figure]) for figure in figures)) for run in means]
+    return table(("variant", *(figure.replace("_", " ") for figure in figures)), rows)
+
+
+def _spread(value: float | list[float]) -> str:
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    mean, deviation = value
+    return f"{mean:.2f} ± {deviation:.2f}"
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Markdown, the first column to the left; one sentence where there are no rows."""
     lines = [f"| {' | '.join(cells)} |" for cells in rows]

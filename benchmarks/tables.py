@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from defence_tables import (
+    ablation_table,
     adaptive_table,
     equal_drop_table,
     figures_table,
@@ -113,7 +114,10 @@ def main() -> None:
     put(page, "figures", figures_table(MAIN_WAY))
     put(page, "parts", parts_table(MAIN_WAY))
     put(page, "equal-drop", equal_drop_table(MAIN_WAY))
-    put(ROOT / "docs" / "training.md", "purify", purify_table("shadowcast"))
+    page = ROOT / "docs" / "training.md"
+    put(page, "purify", purify_table("shadowcast"))
+    put(page, "reward", ablation_table("reward"))
+    put(page, "learner", ablation_table("learner"))
     put(ROOT / "docs" / "limits.md", "adaptive", adaptive_table(MAIN_WAY))
 
 
