@@ -77,6 +77,25 @@ def parts_table(way: str) -> str:
     return table(("contestant", *names, "drop %"), lines)
 
 
+def weak_reference_table(way: str, trusted: int) -> str:
+    """The defence with a reference captioner that was fitted on ``trusted`` pictures."""
+    columns = "attack|AUROC|policy|policy_alone|check_alone|reference|drop % of policy|of reference"
+    lines = []
+    for name, attack in _measured(VICTIMS, f"{way}-trusted{trusted}"):
+        rows = contestants(attack)
+        cells = (
+            number(rows["policy"]["auroc"], 3),
+            *(
+                _asr_rp(rows[part])
+                for part in ("policy", "policy_alone", "check_alone", "reference")
+            ),
+            percent(rows["policy"]["clean_drop"]),
+            percent(rows["reference"]["clean_drop"]),
+        )
+        lines.append((name, *cells))
+    return table(columns.split("|"), lines)
+
+
 def equal_drop_table(way: str) -> str:
     """ASR at the clean drop of the Q-network alone, of what is laid over a share of the pictures.
 

@@ -16,6 +16,7 @@ from defence_tables import (
     parts_table,
     purify_table,
     ways_table,
+    weak_reference_table,
 )
 
 from srd_edge.evaluation.report import NOTHING, markdown, number, percent, victims_markdown
@@ -113,6 +114,7 @@ def main() -> None:
     put(page, "ways", ways_table())
     put(page, "figures", figures_table(MAIN_WAY))
     put(page, "parts", parts_table(MAIN_WAY))
+    put(page, "weak", weak_reference_table(MAIN_WAY, 1000))
     put(page, "equal-drop", equal_drop_table(MAIN_WAY))
     page = ROOT / "docs" / "training.md"
     put(page, "purify", purify_table("shadowcast"))
