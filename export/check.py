@@ -69,4 +69,13 @@ def check_spec(language: LanguageModel, file: str, *, reference: bool) -> CheckS
         end_token=tokenizer.eos_token_id,
         max_tokens=config.max_position_embeddings,
     )
-    return CheckSpec(spec, _NO_LIMIT, _NO_LIMIT, _NO_LIMIT, 0.0, reference, False, RETRIES)
+    return CheckSpec(
+        language=spec,
+        confidence=_NO_LIMIT,
+        information=_NO_LIMIT,
+        evidence=_NO_LIMIT,
+        confidence_weight=0.0,
+        reference=reference,
+        views=False,
+        retries=RETRIES,
+    )

@@ -102,16 +102,11 @@ class CrossAttentionCaptioner:
 
     def encode(self, canvas: Pixels) -> Encoded:
         """(height, width, 3) uint8 RGB canvas -> features and cross-attention cache."""
-        tensor = to_tensor(canvas, self._preprocessing, out=self._pixel_values)
-        feed = {"pixel_values": _ort_value(tensor)}
-        features, *cross = self._encoder.run_with_ort_values(self._encoder_outputs, feed)
-        return Encoded(features.numpy(), tuple(cross))
+        return self._encode(to_tensor(canvas, self._preprocessing, out=self._pixel_values))
 
     def encode_views(self, canvases: Pixels) -> Encoded:
         """(V, height, width, 3) uint8 RGB views of one picture, to be captioned as one."""
-        feed = {"pixel_values": _ort_value(to_tensor(canvases, self._preprocessing))}
-        features, *cross = self._encoder.run_with_ort_values(self._encoder_outputs, feed)
-        return Encoded(features.numpy(), tuple(cross))
+        return self._encode(to_tensor(canvases, self._preprocessing))
 
     def generate(
         self,
@@ -178,11 +173,8 @@ class CrossAttentionCaptioner:
         What ``encode`` and ``generate`` say of each alone, but for rounding: on int8 graphs, whose
         scales are found from the whole batch, a caption may now and then differ.
         """
-        feed = {"pixel_values": _ort_value(to_tensor(canvases, self._preprocessing))}
-        _, *cross = self._encoder.run_with_ort_values(self._encoder_outputs, feed)
-        cross_names = self._spec.kv_names("past_key_values", "encoder")
+        feed = self._cross_feed(self._encode(to_tensor(canvases, self._preprocessing)))
         past_names = self._spec.kv_names("past_key_values", "decoder")
-        feed = dict(zip(cross_names, cross, strict=True))
         past = self._make_empty_past(len(canvases))
         tokens: list[list[int]] = [[] for _ in canvases]
         running = np.ones(len(canvases), np.bool_)
@@ -198,6 +190,11 @@ class CrossAttentionCaptioner:
             if not running.any():
                 break
         return [self._tokenizer.decode(row) for row in tokens]
+
+    def _encode(self, pixel_values: NDArray[np.float32]) -> Encoded:
+        feed = {"pixel_values": _ort_value(pixel_values)}
+        features, *cross = self._encoder.run_with_ort_values(self._encoder_outputs, feed)
+        return Encoded(features.numpy(), tuple(cross))
 
     def _next_tokens(self, logits: NDArray[np.float32]) -> NDArray[np.int64]:
         """(B, V) -> (B,), the likeliest that is not suppressed."""

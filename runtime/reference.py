@@ -19,6 +19,9 @@ class ReferenceCaptioner:
     Args:
         bundle: a verified bundle that holds one, and says whether it goes by several views.
         provider, strict: execution provider of its graphs.
+
+    Attributes:
+        passes: encodings that an answer takes.
     """
 
     def __init__(
