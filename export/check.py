@@ -77,5 +77,6 @@ def check_spec(language: LanguageModel, file: str, *, reference: bool) -> CheckS
         confidence_weight=0.0,
         reference=reference,
         views=False,
+        peer=False,
         retries=RETRIES,
     )

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from srd_edge.attacks.progress import tracked
 from srd_edge.attacks.samples import Sample
 from srd_edge.kernels.frames import Frame
+from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.runtime.bundle import Bundle
+from srd_edge.runtime.captioning import CrossAttentionCaptioner
 from srd_edge.runtime.check_specs import FROM_MEDIAN_TO_LIMIT, Limit
 from srd_edge.runtime.defender import Defender
 from srd_edge.runtime.manifest import Manifest
@@ -61,9 +63,12 @@ def with_limits(bundle: Bundle, samples: Sequence[Sample]) -> Manifest:
         confidence, information, contradiction = np.array(scores).T
         sure = _limit(confidence)
         weight = _limit(contradiction).scale / sure.scale
+        views, peer = _compared(bundle, samples) if manifest.check.reference else (False, False)
         check = replace(
             manifest.check,
-            views=manifest.check.reference and _views_help(bundle, samples),
+            views=views,
+            peer=peer,
+            retries=0 if peer else manifest.check.retries,
             confidence=sure,
             information=_limit(information),
             evidence=_limit(contradiction + weight * confidence),
@@ -73,23 +78,28 @@ def with_limits(bundle: Bundle, samples: Sequence[Sample]) -> Manifest:
     return manifest
 
 
-def _views_help(bundle: Bundle, samples: Sequence[Sample]) -> bool:
-    """Whether the true captions are no less likely by several views than by the picture alone.
+def _compared(bundle: Bundle, samples: Sequence[Sample]) -> tuple[bool, bool]:
+    """What makes the true captions likelier: the reference's views, and the reference or not.
 
-    Where captions tell left from right, or what is at the rim, they are not.
+    Returns:
+        Whether they are no less likely by several views than by the picture alone, which they are
+        where captions tell left from right, or what is at the rim; and whether by the reference
+        captioner, as it will answer, no less than by the suspect.
     """
-    gain = 0.0
-    assert bundle.manifest.check is not None
-    check = replace(bundle.manifest.check, views=True)
-    reference = ReferenceCaptioner(replace(bundle, manifest=replace(bundle.manifest, check=check)))
-    for sample in tracked(samples, "trying the reference captioner's views"):
-        canvas = reference.canvas(Frame(sample.load()))
-        several, alone = (
-            reference.log_probability(encoded, sample.captions[0])
-            for encoded in (reference.look(canvas), reference.encode(canvas))
-        )
-        gain += several - alone
-    return gain >= 0
+    manifest = bundle.manifest
+    assert manifest.check is not None
+    check = replace(manifest.check, views=True)
+    reference = ReferenceCaptioner(replace(bundle, manifest=replace(manifest, check=check)))
+    suspect = CrossAttentionCaptioner(bundle)
+    by_views = by_picture = by_suspect = 0.0
+    for sample in tracked(samples, "comparing the captioners"):
+        pixels, caption = sample.load(), sample.captions[0]
+        canvas, own = reference.canvas(Frame(pixels)), to_canvas(pixels, manifest.preprocessing)
+        by_views += reference.log_probability(reference.look(canvas), caption)
+        by_picture += reference.log_probability(reference.encode(canvas), caption)
+        by_suspect += suspect.log_probability(suspect.encode(own), caption)
+    views = by_views >= by_picture
+    return views, (by_views if views else by_picture) >= by_suspect
 
 
 def _examining_everything(manifest: Manifest) -> Manifest:

@@ -69,7 +69,8 @@ class Answering:
         said = self.generate(encoded, timer, degraded)
         if said is None or self._check is None:
             return Answered(said, None, "suspect")
-        here = self._check.at(frame, timer)
+        perturbed = episode is not None and bool(episode.defended.actions)
+        here = self._check.at(frame, timer, perturbed=perturbed)
         first = opinion = self._judge(here, said)
         retries = self._check.spec.retries if episode is not None else 0
         while said is not None and opinion is not None and opinion.refused and retries:

@@ -83,6 +83,8 @@ class CheckSpec:
         confidence_weight: what a nat a token of confidence counts in the evidence, in nats.
         reference: whether the bundle holds a reference captioner.
         views: whether that captions by several views of a picture; see ``kernels/views.py``.
+        peer: whether it knows pictures of this kind no less well than the suspect; then captions
+            of perturbed pictures are all examined, and have to be as good as the median clean one.
         retries: most perturbations that are tried after a refusal, before the reference answers.
     """
 
@@ -93,6 +95,7 @@ class CheckSpec:
     confidence_weight: float
     reference: bool
     views: bool
+    peer: bool
     retries: int
 
     @property
@@ -114,6 +117,7 @@ class CheckSpec:
             confidence_weight=fields.number("confidence_weight", low=0),
             reference=fields.boolean("reference"),
             views=fields.boolean("views"),
+            peer=fields.boolean("peer"),
             retries=fields.integer("retries", low=0, high=64),
         )
         fields.end()

@@ -49,9 +49,9 @@ class SecondOpinion:
         if spec.reference:
             self.reference = ReferenceCaptioner(bundle, provider, strict=strict)
 
-    def at(self, frame: Frame, timer: FrameTimer) -> FrameOpinion:
-        """Ready to judge captions of ``frame``."""
-        return FrameOpinion(self, frame, timer)
+    def at(self, frame: Frame, timer: FrameTimer, *, perturbed: bool = False) -> FrameOpinion:
+        """Ready to judge captions of ``frame``, which the suspect saw as it is or perturbed."""
+        return FrameOpinion(self, frame, timer, wary=perturbed and self.spec.peer)
 
     def rehearse(self, frame: Frame, said: Generated, timer: FrameTimer, costs: StageCosts) -> None:
         """Run everything once, so that its costs are known."""
@@ -70,11 +70,13 @@ class FrameOpinion:
         by: whose opinion.
         frame: what the camera saw, unperturbed.
         timer: of the frame.
+        wary: whether every caption has to be as good as the median clean one, if there is time.
     """
 
     by: SecondOpinion
     frame: Frame
     timer: FrameTimer
+    wary: bool = False
     _canvas: Pixels | None = None
     _seen: Encoded | None = None
     _warned: bool = False
@@ -83,15 +85,19 @@ class FrameOpinion:
         """What is thought of ``said``; None where there is no time to examine it.
 
         Once a caption of the frame was refused, the next ones are examined in any case, and have
-        to be as good as the median clean caption.
+        to be as good as the median clean caption. So has a caption of a perturbed picture where the
+        reference captioner is a peer, and where there is the time for it to answer.
         """
         spec = self.by.spec
         confidence, information = said.mean_log_probability, self.screen(said)
         screened = max(spec.confidence.excess(confidence), spec.information.excess(information))
-        stricter = FROM_MEDIAN_TO_LIMIT if self._warned else 0.0
-        if self.by.reference is None or (screened <= 0 and not self._warned):
+        affordable = self.timer.affords("examine")
+        wary = self.wary and affordable and self.timer.affords("examine", "answer")
+        strict = self._warned or wary
+        stricter = FROM_MEDIAN_TO_LIMIT if strict else 0.0
+        if self.by.reference is None or (screened <= 0 and not strict):
             opinion = Opinion(confidence, information, None, screened + stricter)
-        elif self.timer.affords("examine"):
+        elif affordable:
             contradiction = self.contradiction(said)
             evidence = contradiction + spec.confidence_weight * confidence
             excess = spec.evidence.excess(evidence) + stricter

@@ -167,17 +167,48 @@ def test_views_are_used_where_true_captions_are_no_less_likely_by_them(
     assert spec_of(with_limits(altered(bundle, 0.0, reference=False), few)).views is False
 
 
+@pytest.mark.parametrize(("gains", "peer"), [((3, -1), True), ((1, -3), False), ((0, 0), True)])
+def test_a_peer_is_who_makes_true_captions_no_less_likely_than_the_suspect(
+    bundle: Bundle,
+    samples: Sequence[Sample],
+    monkeypatch: pytest.MonkeyPatch,
+    gains: tuple[float, float],
+    *,
+    peer: bool,
+) -> None:
+    few = samples[:2]
+    by_caption = dict(zip([sample.captions[0] for sample in few], gains, strict=True))
+
+    def reference(_: ReferenceCaptioner, __: Encoded, text: str) -> float:
+        return by_caption[text]
+
+    def suspect(_: CrossAttentionCaptioner, __: Encoded, ___: str) -> float:
+        return 0.0
+
+    class Suspect(CrossAttentionCaptioner):
+        log_probability = suspect  # type: ignore[assignment]
+
+    class Reference(ReferenceCaptioner):
+        log_probability = reference  # type: ignore[assignment]
+
+    monkeypatch.setattr(limits_module, "ReferenceCaptioner", Reference)
+    monkeypatch.setattr(limits_module, "CrossAttentionCaptioner", Suspect)
+    check = spec_of(with_limits(altered(bundle, 0.0, retries=2), few))
+    assert (check.peer, check.retries) == (peer, 0 if peer else 2)
+    alone = spec_of(with_limits(altered(bundle, 0.0, reference=False, retries=2), few))
+    assert (alone.peer, alone.retries) == (False, 2)
+
+
 def test_limits_do_not_depend_on_those_there_are(bundle: Bundle, samples: Sequence[Sample]) -> None:
     few = samples[:24]
     low, high = Limit(-50.0, 9.0), Limit(900.0, 0.1)
-    one = altered(bundle, 0.0, confidence=low, information=high, evidence=low, retries=3)
+    one = altered(bundle, 0.0, confidence=low, information=high, evidence=low)
     other = altered(bundle, 7.5, confidence=high, information=low, evidence=high)
     first, second = with_limits(one, few), with_limits(other, few)
     assert first.policy is not None
     assert second.policy is not None
     assert first.policy.margin == pytest.approx(second.policy.margin, abs=1e-3)
-    assert replace(spec_of(first), retries=1) == spec_of(second)
-    assert spec_of(first).retries == 3
+    assert spec_of(first) == spec_of(second)
 
 
 def test_the_margin_leaves_nearly_every_clean_picture_alone(

@@ -53,6 +53,8 @@ def curable(checked_bundle: Path) -> Curable:
         confidence=Limit(-1e4, 1.0),
         evidence=Limit(1e4, 1.0),
         confidence_weight=0.0,
+        peer=False,
+        retries=1,
     )
     passes = replace(bundle, manifest=replace(bundle.manifest, check=examined))
     as_it_is = Defender(passes, policy=Wants(len(DEFAULT_TABLE) - 1))

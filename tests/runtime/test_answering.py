@@ -92,6 +92,18 @@ def test_a_refused_caption_is_tried_again_with_one_more_perturbation(
     assert (at_once.speaker, at_once.actions) == ("reference", ())
 
 
+@pytest.mark.parametrize("peer", [False, True])
+@pytest.mark.parametrize("order", [(STOP,), (FIRST, STOP)])
+def test_only_a_peer_has_to_be_asked_about_perturbed_pictures(
+    bundle: Bundle, order: tuple[int, ...], *, peer: bool
+) -> None:
+    lenient = checked(bundle, **PASSED, evidence=EVERYTHING, peer=peer, retries=0)
+    result = Defender(lenient, policy=Ranked(order)).caption(picture())
+    refused = peer and order[0] == FIRST
+    assert result.speaker == ("reference" if refused else "suspect")
+    assert ("examine" in result.stage_ms) is refused
+
+
 @pytest.mark.parametrize("retries", [0, 1, 2])
 @pytest.mark.parametrize("order", [(STOP,), LEAVES_IT.order, (FIRST, STOP, SECOND, THIRD)])
 def test_what_stays_refused_is_answered_by_the_reference(

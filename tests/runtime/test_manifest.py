@@ -44,6 +44,7 @@ MANIFEST = Manifest(
         confidence_weight=1.5,
         reference=True,
         views=True,
+        peer=True,
         retries=1,
     ),
     precision="int8",

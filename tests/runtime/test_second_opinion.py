@@ -21,7 +21,7 @@ from srd_edge.runtime import reference as reference_module
 from srd_edge.runtime.budget import FrameTimer, LatencyBudget, StageCosts
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.captioning import CrossAttentionCaptioner, Encoded, Generated
-from srd_edge.runtime.check_specs import Limit
+from srd_edge.runtime.check_specs import FROM_MEDIAN_TO_LIMIT, Limit
 from srd_edge.runtime.records import Opinion
 from srd_edge.runtime.second_opinion import FrameOpinion, SecondOpinion
 
@@ -61,13 +61,19 @@ def said_of(bundle: Bundle, frame: Frame = FRAME, end_token: int | None = None) 
 
 
 def opinion_of(
-    bundle: Bundle, timer: FrameTimer | None = None, /, frame: Frame = FRAME, **changes: Any
+    bundle: Bundle,
+    timer: FrameTimer | None = None,
+    /,
+    frame: Frame = FRAME,
+    *,
+    perturbed: bool = False,
+    **changes: Any,
 ) -> FrameOpinion:
     assert bundle.manifest.check is not None
     spec = replace(bundle.manifest.check, **changes)
     bundle = replace(bundle, manifest=replace(bundle.manifest, check=spec))
     timer = timer or FrameTimer(LatencyBudget(), StageCosts())
-    return SecondOpinion(bundle, spec, "cpu", strict=True).at(frame, timer)
+    return SecondOpinion(bundle, spec, "cpu", strict=True).at(frame, timer, perturbed=perturbed)
 
 
 def weight_of(bundle: Bundle) -> float:
@@ -187,6 +193,34 @@ def test_after_a_refusal_a_caption_has_to_be_as_good_as_the_median(bundle: Bundl
     passed = judged(here, doubtful)
     assert passed.contradiction is not None
     assert not passed.refused
+
+
+@pytest.mark.parametrize(
+    ("perturbed", "peer", "now_s", "strict"),
+    [
+        (True, True, 0.019, True),
+        (False, True, 0.0, False),
+        (True, False, 0.0, False),
+        (True, True, 0.021, False),  # to refuse it there must be time to answer in its place
+    ],
+)
+def test_a_perturbed_picture_is_examined_by_a_peer_as_after_a_refusal(
+    bundle: Bundle, *, perturbed: bool, peer: bool, now_s: float, strict: bool
+) -> None:
+    clock_s, costs = 0.0, StageCosts({"examine": 32.0, "answer": 32.0})  # and a quarter to spare
+    timer = FrameTimer(LatencyBudget(100), costs, lambda: clock_s)
+    nothing_is_odd: dict[str, Any] = {
+        "confidence": NOTHING,
+        "information": NOTHING,
+        "evidence": Limit(1e4, 1e3),
+    }
+    here = opinion_of(bundle, timer, perturbed=perturbed, peer=peer, **nothing_is_odd)
+    clock_s = now_s
+    opinion = judged(here, said_of(bundle))
+    assert (opinion.contradiction is not None) is strict
+    if opinion.contradiction is not None:
+        evidence = opinion.contradiction + weight_of(bundle) * opinion.confidence
+        assert opinion.excess == pytest.approx((evidence - 1e4) / 1e3 + FROM_MEDIAN_TO_LIMIT)
 
 
 def log_likelihood(folder: Path, frame: Frame, ids: list[int]) -> float:
