@@ -42,7 +42,7 @@ def with_limits(bundle: Bundle, samples: Sequence[Sample]) -> Manifest:
     """
     manifest = bundle.manifest
     assert manifest.policy is not None
-    defender = Defender(replace(bundle, manifest=_examining_everything(manifest)))
+    defender = Defender(replace(bundle, manifest=examining_everything(manifest)))
     stop = manifest.actions.stop_index
     scores: list[tuple[float, float, float]] = []
     advantages: list[float] = []
@@ -102,7 +102,7 @@ def _compared(bundle: Bundle, samples: Sequence[Sample]) -> tuple[bool, bool]:
     return views, (by_views if views else by_picture) >= by_suspect
 
 
-def _examining_everything(manifest: Manifest) -> Manifest:
+def examining_everything(manifest: Manifest) -> Manifest:
     """A defence that leaves every picture alone, and asks the reference about every caption."""
     assert manifest.policy is not None
     manifest = replace(manifest, policy=replace(manifest.policy, margin=_NEVER))
