@@ -111,7 +111,7 @@ class BlackBox:
     def frame_box(self, box: Box, case: Case) -> Box:
         """A box on the canvas, in the pixels of the case's own frame."""
         height, width = case.frame.pixels.shape[:2]
-        return box.scaled(width / self.preprocessing.width, height / self.preprocessing.height)
+        return self.preprocessing.on_picture(box, width, height)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from srd_edge.evaluation.strips import keep_images, make_strips
 from srd_edge.evaluation.timing import SCHEMA, measure_times
 from srd_edge.evaluation.trials import Trial
 from srd_edge.runtime.bundle import MANIFEST_FILE, Bundle
-from srd_edge.runtime.captioning import CrossAttentionCaptioner
+from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.training.datasets import open_dataset
 from srd_edge.training.fidelity import SemanticFidelity
 from srd_edge.training.language_store import open_language_models
@@ -164,7 +164,7 @@ class _Common:
 
     def trial(self, bundle: Bundle, attack: Attack) -> tuple[Trial, list[dict[str, str]]]:
         """The trial of an attack, and the contestants that cannot take part with the reason."""
-        captioner = CrossAttentionCaptioner(bundle)
+        captioner = OnnxCaptioner(bundle)
         sentences, model = self.language or (None, None)
         setting = Setting(
             bundle=bundle,

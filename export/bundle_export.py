@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 import srd_edge
-from srd_edge.attacks.captioner import Captioner, load_captioner
 from srd_edge.attacks.samples import Sample
 from srd_edge.attacks.victims import known_attacks
 from srd_edge.errors import RunError, UsageError
-from srd_edge.export import vision_encoder_decoder as family
 from srd_edge.export.check import (
     LANGUAGE_STEM,
     LANGUAGE_TOKENIZER,
@@ -31,11 +30,11 @@ from srd_edge.export.graphs import OPSET, SUFFIX, Precision, export_graph, pixel
 from srd_edge.export.limits import with_limits
 from srd_edge.export.parity import check_fp32, measure_parity
 from srd_edge.export.policy import policy_component
+from srd_edge.export.source import Source, open_source
 from srd_edge.kernels.actions import DEFAULT_TABLE
 from srd_edge.runtime.bundle import Bundle, write_bundle
 from srd_edge.runtime.bundle_specs import (
     TOKENIZER_FILE,
-    GenerationDefaults,
     ObservationSpec,
     PolicySpec,
 )
@@ -43,7 +42,6 @@ from srd_edge.runtime.check_specs import REFERENCE_FOLDER
 from srd_edge.runtime.manifest import Manifest
 from srd_edge.training.check_models import CheckModels, reference_folder
 from srd_edge.training.checkpoints import CHECK_FOLDER, PolicyCheckpoint, load_policy
-from srd_edge.training.suspect import Suspect, grid_of
 
 _CALIBRATION_PICTURES: Final = 64
 _PARITY_PICTURES: Final = 32
@@ -60,6 +58,8 @@ class ExportConfig:
         policy: the policy's directory; None makes an undefended bundle.
         precision: fp32 or int8.
         overwrite: whether a bundle that is already there is replaced.
+        prompt: words for the captioner, as its family takes them.
+        beams, max_new_tokens: None for the model's own generation settings.
     """
 
     captioner: str
@@ -67,6 +67,9 @@ class ExportConfig:
     policy: Path | None = None
     precision: Precision = "fp32"
     overwrite: bool = False
+    prompt: str = ""
+    beams: int | None = None
+    max_new_tokens: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         names = {"output": self.output.name, "policy": self.policy and self.policy.name}
@@ -88,23 +91,30 @@ def export_bundle(
         UsageError: a captioner or policy that cannot be exported, or too few pictures.
     """
     _check_request(config, samples)
-    captioner = load_captioner(config.captioner)
+    source = open_source(
+        config.captioner,
+        prompt=config.prompt,
+        beams=config.beams,
+        max_new_tokens=config.max_new_tokens,
+    )
+    captioner = source.captioner
+    parts = source.components()
     policy = load_policy(config.policy) if config.policy else None
-    observation = _observation(captioner)
+    observation = _observation(source, parts)
     if policy is not None:
-        _check_match(policy, captioner, observation)
+        _check_match(policy, source, observation)
     pictures = samples[: _CALIBRATION_PICTURES + _PARITY_PICTURES]
     canvases = captioner.canvases(sample.load() for sample in pictures)
     calibration, unseen = canvases[:-_PARITY_PICTURES], canvases[-_PARITY_PICTURES:]
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        files = _write_graphs(config, captioner, policy, calibration, work, report)
+        files = _write_graphs(config, source, parts, policy, calibration, work, report)
         files[TOKENIZER_FILE] = captioner.tokenizer.to_str().encode()
         if policy is not None and policy.check is not None:
             files |= _write_check(config, policy.check, samples, work, report)
-        manifest = _manifest(config, captioner, policy, observation, {})
+        manifest = _manifest(config, source, parts, policy, observation)
         trial = write_bundle(work / "trial", manifest, files)
-        parity = measure_parity(trial, captioner, policy, unseen)
+        parity = measure_parity(trial, source, parts, policy, unseen)
         report(
             f"parity: {parity['captions_equal']:.0%} of {parity['captions']} captions and "
             f"{parity['tokens_equal']:.1%} of tokens as in PyTorch"
@@ -143,9 +153,7 @@ def _check_request(config: ExportConfig, samples: Sequence[Sample]) -> None:
         )
 
 
-def _check_match(
-    policy: PolicyCheckpoint, captioner: Captioner, observation: ObservationSpec
-) -> None:
+def _check_match(policy: PolicyCheckpoint, source: Source, observation: ObservationSpec) -> None:
     made_for = policy.network.config
     expected = observation.rows, observation.columns, observation.channels
     found = made_for.rows, made_for.columns, made_for.channels
@@ -156,7 +164,7 @@ def _check_match(
             do="train a policy on this captioner with `srd-edge train`",
         )
     trained_on = policy.provenance.get("captioner")
-    if trained_on not in (None, captioner.fingerprint()):
+    if trained_on not in (None, source.captioner.fingerprint()):
         raise UsageError(
             expected="the captioner that the policy was trained on",
             found="another one, or the same one fitted further",
@@ -166,17 +174,16 @@ def _check_match(
 
 def _write_graphs(
     config: ExportConfig,
-    captioner: Captioner,
+    source: Source,
+    parts: dict[str, Component],
     policy: PolicyCheckpoint | None,
     calibration: NDArray[np.uint8],
     work: Path,
     report: Callable[[str], None],
 ) -> dict[str, bytes | Path]:
-    spec = captioner.preprocessing
-    parts = family.components(captioner.model, spec.height, spec.width)
-    feeds = {"encoder": pixel_feeds(captioner.pixel_values(calibration).numpy())}
+    feeds = {"encoder": pixel_feeds(source.captioner.pixel_values(calibration).numpy())}
     if policy is not None:
-        parts["policy"] = policy_component(policy.network)
+        parts = parts | {"policy": policy_component(policy.network)}
     files: dict[str, bytes | Path] = {}
     for name, component in parts.items():
         precision: Precision = "fp32" if name == "policy" else config.precision
@@ -232,25 +239,17 @@ def _write_check(
 
 def _manifest(
     config: ExportConfig,
-    captioner: Captioner,
+    source: Source,
+    parts: dict[str, Component],
     policy: PolicyCheckpoint | None,
     observation: ObservationSpec,
-    parity: dict[str, Any],
 ) -> Manifest:
-    settings = captioner.model.generation_config
-    files = {
-        name: _file_name(stem, config.precision)
-        for name, stem in (("encoder", "encoder_model"), ("decoder", "decoder_model"))
-    }
+    captioner = source.captioner
+    files = {name: _file_name(part.file_stem, config.precision) for name, part in parts.items()}
     return Manifest(
-        captioner=family.captioner_spec(captioner.model, files),
+        captioner=source.spec(files),
         preprocessing=captioner.preprocessing,
-        generation=GenerationDefaults(
-            start_token=settings.decoder_start_token_id,
-            end_token=settings.eos_token_id,
-            pad_token=settings.pad_token_id,
-            max_tokens=captioner.max_tokens,
-        ),
+        generation=source.generation,
         actions=policy.network.table if policy else DEFAULT_TABLE,
         observation=observation,
         policy=None
@@ -265,7 +264,6 @@ def _manifest(
         ),
         precision=config.precision,
         opset=OPSET,
-        parity=parity,
         provenance={
             "srd_edge": srd_edge.__version__,
             "versions": {name: version(name) for name in _VERSIONS_OF},
@@ -276,13 +274,18 @@ def _manifest(
     )
 
 
-def _observation(captioner: Captioner) -> ObservationSpec:
-    spec = captioner.preprocessing
-    blank = np.zeros((1, spec.height, spec.width, 3), np.uint8)
-    suspect = Suspect(captioner)
-    features = suspect.look(blank).features[0]
-    rows, columns = grid_of(suspect, len(features))
-    return ObservationSpec(rows=rows, columns=columns, channels=features.shape[1])
+def _observation(source: Source, parts: dict[str, Component]) -> ObservationSpec:
+    rows, columns = source.family.grid(source.captioner.model, *source.size)
+    look = parts["encoder"]
+    with torch.inference_mode():
+        features = look.module(look.inputs["pixel_values"][:1])[0]
+    if features.shape[1] != rows * columns:
+        raise UsageError(
+            expected=f"features of {rows} x {columns} patches",
+            found=f"{features.shape[1]} features",
+            do="report it with the captioner's configuration",
+        )
+    return ObservationSpec(rows=rows, columns=columns, channels=features.shape[2])
 
 
 def _file_name(stem: str, precision: Precision) -> str:

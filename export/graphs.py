@@ -51,11 +51,11 @@ def export_graph(component: Component, target: Path) -> None:
 
 def _shapes_of_forward(component: Component, shapes: tuple[Any, ...]) -> tuple[Any, ...]:
     """torch.export wants the shapes nested like forward's signature: a tuple for its ``*``."""
-    takes_rest = any(
-        parameter.kind is inspect.Parameter.VAR_POSITIONAL
-        for parameter in inspect.signature(component.module.forward).parameters.values()
-    )
-    return (shapes[0], shapes[1:]) if takes_rest else shapes
+    kinds = [p.kind for p in inspect.signature(component.module.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        return shapes
+    named = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+    return (*shapes[:named], shapes[named:])
 
 
 def _name_axes(model: onnx.ModelProto, component: Component) -> None:

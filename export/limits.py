@@ -18,7 +18,7 @@ from srd_edge.attacks.samples import Sample
 from srd_edge.kernels.frames import Frame
 from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.runtime.bundle import Bundle
-from srd_edge.runtime.captioning import CrossAttentionCaptioner
+from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.runtime.check_specs import FROM_MEDIAN_TO_LIMIT, Limit
 from srd_edge.runtime.defender import Defender
 from srd_edge.runtime.manifest import Manifest
@@ -90,7 +90,7 @@ def _compared(bundle: Bundle, samples: Sequence[Sample]) -> tuple[bool, bool]:
     assert manifest.check is not None
     check = replace(manifest.check, views=True)
     reference = ReferenceCaptioner(replace(bundle, manifest=replace(manifest, check=check)))
-    suspect = CrossAttentionCaptioner(bundle)
+    suspect = OnnxCaptioner(bundle)
     by_views = by_picture = by_suspect = 0.0
     for sample in tracked(samples, "comparing the captioners"):
         pixels, caption = sample.load(), sample.captions[0]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srd_edge.errors import ShapeError, UsageError
-from srd_edge.kernels.frames import Pixels
+from srd_edge.kernels.frames import Box, Pixels, check_pixels
 from srd_edge.kernels.resize import Resample, resize
 
 PIL_FILTERS: Final[Mapping[int, Resample]] = {
@@ -28,7 +28,9 @@ PIL_FILTERS: Final[Mapping[int, Resample]] = {
     4: "box",
 }
 """Pillow's numbers of the filters, as image processors write them."""
-_HONOURED_STEPS: Final = {"do_resize", "do_rescale", "do_normalize", "do_convert_rgb"}
+_HONOURED_STEPS: Final = {
+    *("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Preprocessing:
         resample: filter, as Pillow names it.
         mean, std: RGB, subtracted and divided by after rescaling.
         rescale: factor from 0..255 to what ``mean`` and ``std`` are in.
+        shortest_edge: what a picture's shorter side is resized to before the canvas is cut out of
+            its middle, in pixels; None for a picture that is stretched to the canvas.
     """
 
     width: int
@@ -48,6 +52,7 @@ class Preprocessing:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     rescale: float = 1 / 255
+    shortest_edge: int | None = None
 
     def __post_init__(self) -> None:
         numbers = (*self.mean, *self.std, self.rescale)
@@ -57,10 +62,12 @@ class Preprocessing:
             or (len(self.mean), len(self.std)) != (3, 3)
             or not all(map(math.isfinite, numbers))
             or 0 in self.std
+            or (self.shortest_edge or math.inf) < max(self.width, self.height)
         ):
             raise UsageError(
                 expected=f"a size of 1 x 1 or more, a filter out of {', '.join(get_args(Resample))}"
-                " and three means and three deviations other than 0",
+                ", three means and three deviations other than 0, and no canvas larger than what it"
+                " is cut out of",
                 found=str(self),
                 do="correct the preprocessing",
             )
@@ -74,7 +81,27 @@ class Preprocessing:
             "mean": list(self.mean),
             "std": list(self.std),
             "rescale": self.rescale,
+            "shortest_edge": self.shortest_edge,
         }
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) of what a picture of that size is resized to, before it is cropped."""
+        if self.shortest_edge is None:
+            return self.width, self.height
+        longest = int(self.shortest_edge * max(width, height) / min(width, height))
+        return (self.shortest_edge, longest) if width <= height else (longest, self.shortest_edge)
+
+    def cropped(self, width: int, height: int) -> tuple[int, int]:
+        """Where the canvas begins in such a resized picture: pixels from the left, from the top."""
+        resized_width, resized_height = self.resized(width, height)
+        return (resized_width - self.width) // 2, (resized_height - self.height) // 2
+
+    def on_picture(self, box: Box, width: int, height: int) -> Box:
+        """Where a box of the canvas lies on the picture, ``width`` by ``height`` pixels."""
+        resized_width, resized_height = self.resized(width, height)
+        left, top = self.cropped(width, height)
+        moved = Box(box.left + left, box.top + top, box.right + left, box.bottom + top)
+        return moved.scaled(width / resized_width, height / resized_height)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Preprocessing:
@@ -87,12 +114,14 @@ class Preprocessing:
                 mean=_triple(data["mean"]),
                 std=_triple(data["std"]),
                 rescale=float(data["rescale"]),
+                shortest_edge=None if data["shortest_edge"] is None else int(data["shortest_edge"]),
             )
         except UsageError:
             raise
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(
-                expected="preprocessing with width, height, resample, mean, std and rescale",
+                expected="preprocessing with width, height, resample, mean, std, rescale and"
+                " shortest_edge",
                 found=f"{type(error).__name__}: {error}",
                 do="write it with Preprocessing.to_json",
             ) from error
@@ -106,8 +135,8 @@ class Preprocessing:
                 that file leaves out the class's defaults.
 
         Raises:
-            UsageError: for a step that ``to_canvas`` and ``to_tensor`` do not take (cropping,
-                padding, tiling, a shortest edge) and for missing or unusable values.
+            UsageError: for a step that ``to_canvas`` and ``to_tensor`` do not take (padding,
+                tiling, a shortest edge without a crop) and for missing or unusable values.
         """
         extra = sorted(
             key
@@ -117,12 +146,12 @@ class Preprocessing:
         )
         if extra or config.get("do_resize") is False:
             raise UsageError(
-                expected="an image processor that resizes, rescales and normalises only",
+                expected="an image processor that resizes, crops, rescales and normalises only",
                 found=f"{', '.join(extra)} switched on" if extra else "do_resize switched off",
                 do="use a captioner whose pictures are resized to a fixed size",
             )
         try:
-            height, width = _fixed_size(config["size"])
+            height, width, shortest_edge = _sizes(config)
             normalises = config.get("do_normalize", True)
             return cls(
                 width=width,
@@ -135,6 +164,7 @@ class Preprocessing:
                     if config.get("do_rescale", True)
                     else 1.0
                 ),
+                shortest_edge=shortest_edge,
             )
         except UsageError:
             raise
@@ -147,11 +177,11 @@ class Preprocessing:
 
 
 def to_canvas(pixels: Pixels, spec: Preprocessing) -> Pixels:
-    """Resize as Pillow's ``Image.resize((width, height), resample)`` does, bit for bit.
+    """Resize as Pillow's ``Image.resize((width, height), resample)`` does, bit for bit; then crop.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
-        spec: the size and the filter.
+        spec: the sizes and the filter.
 
     Returns:
         (spec.height, spec.width, 3) uint8 RGB, always a new contiguous array.
@@ -159,7 +189,11 @@ def to_canvas(pixels: Pixels, spec: Preprocessing) -> Pixels:
     Raises:
         ShapeError: for anything but (H, W, 3) uint8.
     """
-    return resize(pixels, spec.width, spec.height, spec.resample)
+    check_pixels(pixels)
+    height, width = pixels.shape[:2]
+    resized = resize(pixels, *spec.resized(width, height), spec.resample)
+    left, top = spec.cropped(width, height)
+    return np.ascontiguousarray(resized[top : top + spec.height, left : left + spec.width])
 
 
 def to_tensor(
@@ -208,6 +242,23 @@ def _triple(values: Any) -> tuple[float, float, float]:
     """Three numbers out of three, or out of one that stands for all channels."""
     red, green, blue = (values,) * 3 if isinstance(values, (int, float)) else values
     return float(red), float(green), float(blue)
+
+
+def _sizes(config: Mapping[str, Any]) -> tuple[int, int, int | None]:
+    """Height and width of the canvas, and the shortest edge of what it is cut out of."""
+    size = config["size"]
+    if not config.get("do_center_crop"):
+        return *_fixed_size(size), None
+    height, width = _fixed_size(config["crop_size"])
+    if isinstance(size, Mapping) and set(size) == {"shortest_edge"}:
+        return height, width, int(size["shortest_edge"])
+    if _fixed_size(size) == (height, width):
+        return height, width, None
+    raise UsageError(
+        expected="a picture that is resized by its shortest edge before it is cropped",
+        found=f"size {size!r}, crop {height} x {width}",
+        do="use a captioner with another image processor",
+    )
 
 
 def _fixed_size(size: Any) -> tuple[int, int]:

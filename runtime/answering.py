@@ -7,7 +7,8 @@ from typing import Final
 
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.budget import FrameTimer, StageCosts
-from srd_edge.runtime.captioning import CrossAttentionCaptioner, Encoded, Generated
+from srd_edge.runtime.captioning import Generated, OnnxCaptioner
+from srd_edge.runtime.decoders import Encoded
 from srd_edge.runtime.defence import LEAST_DECODE, Episode
 from srd_edge.runtime.records import Opinion, Speaker
 from srd_edge.runtime.second_opinion import FrameOpinion, SecondOpinion
@@ -42,7 +43,7 @@ class Answering:
     """
 
     def __init__(
-        self, captioner: CrossAttentionCaptioner, check: SecondOpinion | None, costs: StageCosts
+        self, captioner: OnnxCaptioner, check: SecondOpinion | None, costs: StageCosts
     ) -> None:
         self._captioner, self._check, self._costs = captioner, check, costs
 

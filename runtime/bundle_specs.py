@@ -1,16 +1,20 @@
-"""The parts of a manifest: files, captioner, generation, observation, policy, each a record."""
+"""The parts of a manifest: files, captioner, observation, policy, each a record."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal, TypeAlias, cast
 
-from srd_edge.runtime.json_fields import JsonFields, check_integer, wrong_field
+from srd_edge.runtime.json_fields import JsonFields, wrong_field
 
 TOKENIZER_FILE: Final = "tokenizer.json"
-COMPONENTS: Final = ("encoder", "decoder")
+Decoding: TypeAlias = Literal["cross-attention", "prefix"]
+COMPONENTS: Final[Mapping[Decoding, tuple[str, ...]]] = {
+    "cross-attention": ("encoder", "decoder"),
+    "prefix": ("encoder", "embed_tokens", "decoder"),
+}
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -38,21 +42,29 @@ class CaptionerSpec:
 
     Args:
         family: the export family, for people; the runtime goes by ``decoding`` alone.
-        decoding: the kind of generation loop. The encoder gives ``last_hidden_state`` and the
-            cross-attention keys and values, computed once a picture; the decoder takes those
-            and its own growing cache, each (batch, heads, length, head_dim).
-        components: component name -> file; at least "encoder" and "decoder".
+        decoding: the kind of decoder; `runtime/decoders.py` says what its graphs take and give.
+        components: component name -> file; at least those of ``COMPONENTS[decoding]``.
         layers: decoder layers.
         heads: key-value heads a layer.
         head_dim: channels a head.
+        before, after: ids around the picture, of a prefix.
     """
 
     family: str
-    decoding: Literal["cross-attention"]
+    decoding: Decoding
     components: Mapping[str, str]
     layers: int
     heads: int
     head_dim: int
+    before: tuple[int, ...] = ()
+    after: tuple[int, ...] = ()
+
+    @property
+    def memory_names(self) -> tuple[str, ...]:
+        """The encoder's outputs that the decoder needs."""
+        if self.decoding == "prefix":
+            return ("image_features",)
+        return self.kv_names("present", "encoder")
 
     def kv_names(
         self, side: Literal["past_key_values", "present"], part: Literal["encoder", "decoder"]
@@ -61,60 +73,45 @@ class CaptionerSpec:
 
         Args:
             side: "past_key_values" for what a graph takes, "present" for what it gives.
-            part: "encoder" for cross-attention, "decoder" for self-attention.
+            part: "encoder" for cross-attention, "decoder" for self-attention, which is all that a
+                prefix decoder has and is not named there.
         """
+        infix = "" if self.decoding == "prefix" else f"{part}."
         return tuple(
-            f"{side}.{layer}.{part}.{kind}"
+            f"{side}.{layer}.{infix}{kind}"
             for layer in range(self.layers)
             for kind in ("key", "value")
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        lists = {"before": list(self.before), "after": list(self.after)}
+        return (
+            {name: getattr(self, name) for name in self.__slots__}
+            | lists
+            | {"components": dict(self.components)}
         )
 
     @classmethod
     def from_json(cls, data: object) -> CaptionerSpec:
         fields = JsonFields(data, "captioner")
         family, decoding = fields.text("family"), fields.text("decoding")
-        if decoding != "cross-attention":
-            raise wrong_field("captioner.decoding", '"cross-attention"', decoding)
+        if decoding not in COMPONENTS:
+            raise wrong_field("captioner.decoding", f"one of {', '.join(COMPONENTS)}", decoding)
         components = JsonFields(fields.mapping("components"), "captioner.components")
-        files = {name: components.text(name) for name in COMPONENTS}
+        files = {name: components.text(name) for name in COMPONENTS[cast("Decoding", decoding)]}
         files |= {name: components.text(name) for name in components.rest()}
         spec = cls(
             family=family,
-            decoding="cross-attention",
+            decoding=cast("Decoding", decoding),
             components=files,
             layers=fields.integer("layers", low=1, high=1024),
             heads=fields.integer("heads", low=1, high=1024),
             head_dim=fields.integer("head_dim", low=1, high=65536),
+            before=fields.integers("before"),
+            after=fields.integers("after"),
         )
         fields.end()
         return spec
-
-
-@dataclass(frozen=True, slots=True)
-class GenerationDefaults:
-    """How a caption is decoded: token ids, and the longest caption in new tokens."""
-
-    start_token: int
-    end_token: int
-    pad_token: int
-    max_tokens: int
-    suppress: tuple[int, ...] = ()
-
-    @classmethod
-    def from_json(cls, data: object) -> GenerationDefaults:
-        fields = JsonFields(data, "generation")
-        defaults = cls(
-            start_token=fields.integer("start_token", low=0),
-            end_token=fields.integer("end_token", low=0),
-            pad_token=fields.integer("pad_token", low=0),
-            max_tokens=fields.integer("max_tokens", low=1, high=4096),
-            suppress=tuple(
-                check_integer(token, f"generation.suppress[{place}]", low=0)
-                for place, token in enumerate(fields.sequence("suppress"))
-            ),
-        )
-        fields.end()
-        return defaults
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

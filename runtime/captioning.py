@@ -1,15 +1,14 @@
-"""Encoder and decoder sessions: a canvas becomes features, features become a caption.
+"""A bundle's captioner: a canvas becomes features, features become a caption.
 
-The decoding kind here is *cross-attention*: the encoder graph gives the picture's features and
-every decoder layer's cross-attention keys and values, once; the decoder graph then makes one token
-a call, its own keys and values going round as OrtValues, without a copy into numpy.
+The encoder graph runs once a picture; a decoder of whichever kind the bundle has
+(`runtime/decoders.py`) then makes logits, and a search (`runtime/search.py`) makes a caption.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,24 +16,13 @@ from numpy.typing import NDArray
 from srd_edge.kernels.frames import Pixels
 from srd_edge.kernels.preprocess import Preprocessing, to_tensor
 from srd_edge.runtime.bundle import Bundle
-from srd_edge.runtime.bundle_specs import TOKENIZER_FILE, CaptionerSpec, GenerationDefaults
+from srd_edge.runtime.bundle_specs import TOKENIZER_FILE
+from srd_edge.runtime.decoders import Encoded, State, open_decoder, ort_value
+from srd_edge.runtime.search import Line, Search, log_softmax
 from srd_edge.runtime.sessions import Provider, open_session
 from srd_edge.runtime.tokenizer import CaptionTokenizer
 
 _NEVER: Final = float("inf")
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A picture as the decoder and the policy need it, or several views of it.
-
-    Args:
-        features: (V, N, C) float32, V = 1 for the picture as it is.
-        cross: OrtValues of the cross-attention keys and values, in the order of ``kv_names``.
-    """
-
-    features: NDArray[np.float32]
-    cross: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +58,12 @@ class Generated:
         return self.log_probability / max(len(self.log_probabilities), 1)
 
 
-class CrossAttentionCaptioner:
+class OnnxCaptioner:
     """Captions canvases with a bundle's encoder and decoder.
 
     Args:
         bundle: a verified bundle.
-        provider: execution provider for both graphs.
+        provider: execution provider for all graphs.
         strict: whether a missing provider is an error.
     """
 
@@ -83,25 +71,22 @@ class CrossAttentionCaptioner:
         self, bundle: Bundle, provider: Provider = "auto", *, strict: bool = False
     ) -> None:
         manifest = bundle.manifest
-        components = manifest.captioner.components
-        encoder = open_session(bundle.path(components["encoder"]), provider, strict=strict)
-        decoder = open_session(bundle.path(components["decoder"]), provider, strict=strict)
-        self.provider, self.fallback = encoder.provider, encoder.fallback or decoder.fallback
-        self._encoder, self._decoder = encoder.session, decoder.session
-        self._spec: CaptionerSpec = manifest.captioner
-        self._generation: GenerationDefaults = manifest.generation
+        path = bundle.path(manifest.captioner.components["encoder"])
+        encoder = open_session(path, provider, strict=strict)
+        self._decoder = open_decoder(bundle, provider, strict=strict)
+        self.provider = encoder.provider
+        self.fallback = encoder.fallback or self._decoder.session.fallback
+        self._encoder = encoder.session
+        self._settings = manifest.generation
         self._preprocessing: Preprocessing = manifest.preprocessing
-        self._features_name = manifest.observation.tensor
         self._tokenizer = CaptionTokenizer(bundle.path(TOKENIZER_FILE))
         self._pixel_values = np.empty(
             (1, 3, self._preprocessing.height, self._preprocessing.width), np.float32
         )
-        self._encoder_outputs = [self._features_name, *self._spec.kv_names("present", "encoder")]
-        self._decoder_outputs = ["logits", *self._spec.kv_names("present", "decoder")]
-        self._empty_past = self._make_empty_past(1)
+        self._encoder_outputs = [manifest.observation.tensor, *manifest.captioner.memory_names]
 
     def encode(self, canvas: Pixels) -> Encoded:
-        """(height, width, 3) uint8 RGB canvas -> features and cross-attention cache."""
+        """(height, width, 3) uint8 RGB canvas -> its features, and what the decoder needs of it."""
         return self._encode(to_tensor(canvas, self._preprocessing, out=self._pixel_values))
 
     def encode_views(self, canvases: Pixels) -> Encoded:
@@ -115,35 +100,23 @@ class CrossAttentionCaptioner:
         deadline_s: float = _NEVER,
         clock: Callable[[], float] | None = None,
     ) -> Generated:
-        """Greedy decoding; of several views, by the geometric mean of what they make likely.
+        """The caption, searched for as the bundle says; of several views, one for all of them.
 
         Args:
-            encoded: what ``encode`` gave.
+            encoded: what ``encode`` or ``encode_views`` gave.
             deadline_s: on ``clock``; no token is begun after it.
             clock: seconds, rising; needed with a deadline.
         """
-        past_names = self._spec.kv_names("past_key_values", "decoder")
-        feed = self._cross_feed(encoded)
-        views = len(encoded.features)
-        past = self._past_of(views)
-        tokens: list[int] = []
-        log_probabilities: list[float] = []
-        token = self._generation.start_token
-        # The start token takes one of max_tokens' places, as in transformers' max_length.
-        while len(tokens) < self._generation.max_tokens - 1:
-            if clock is not None and clock() > deadline_s:
-                return self._cut_short(tokens, log_probabilities)
-            feed["input_ids"] = _ort_value(np.full((views, 1), token, np.int64))
-            feed.update(zip(past_names, past, strict=True))
-            logits, *past = self._decoder.run_with_ort_values(self._decoder_outputs, feed)
-            last = logits.numpy()[:, -1].mean(axis=0, keepdims=True)
-            token = int(self._next_tokens(last)[0])
-            log_probabilities.append(float(_log_softmax(last, np.array([token]))[0]))
-            if token == self._generation.end_token:
-                break
-            tokens.append(token)
-        text = self._tokenizer.decode(tokens)
-        return Generated(text, tuple(tokens), True, tuple(log_probabilities))
+
+        def expired() -> bool:
+            return clock is not None and clock() > deadline_s
+
+        search = Search(self._decoder, self._settings, len(encoded.features), expired)
+        state = self._decoder.start(encoded)
+        line = search.beams(state) if self._settings.beams > 1 else search.greedy(state)[0]
+        if not line.finished:
+            return self._cut_short(line)
+        return _generated(self._tokenizer.decode(line.tokens), line)
 
     def log_probability(self, encoded: Encoded, text: str, *, finished: bool = True) -> float:
         """Log-likelihood of ``text`` as a caption of the picture, in nats, in one decoder call.
@@ -153,86 +126,51 @@ class CrossAttentionCaptioner:
             text: anybody's caption; what is longer than this captioner's longest is cut.
             finished: whether the caption ends there: the end token counts too.
         """
-        settings = self._generation
-        ids = self._tokenizer.encode(text) + [settings.end_token] * finished
-        ids = ids[: settings.max_tokens - 1]
+        settings = self._settings
+        ids = self._tokenizer.encode(text) + [*settings.end_tokens[:1]] * finished
+        ids = ids[: settings.max_new_tokens]
         if not ids:
             return 0.0
-        feed = self._cross_feed(encoded)
-        views = len(encoded.features)
-        row = np.array([[settings.start_token, *ids[:-1]]], np.int64)
-        feed["input_ids"] = _ort_value(np.repeat(row, views, axis=0))
-        past_names = self._spec.kv_names("past_key_values", "decoder")
-        feed.update(zip(past_names, self._past_of(views), strict=True))
-        (logits,) = self._decoder.run_with_ort_values(["logits"], feed)
-        return float(_log_softmax(logits.numpy().mean(axis=0), np.array(ids)).sum())
+        state = self._decoder.start(encoded)
+        logits = self._logits_before_each(state, ids).mean(axis=0)
+        return float(log_softmax(logits)[np.arange(len(ids)), ids].sum())
 
     def caption_batch(self, canvases: Pixels) -> list[str]:
-        """Greedy captions of (B, height, width, 3) uint8 RGB canvases, made side by side.
+        """Captions of (B, height, width, 3) uint8 RGB canvases, greedy ones made side by side.
 
         What ``encode`` and ``generate`` say of each alone, but for rounding: on int8 graphs, whose
         scales are found from the whole batch, a caption may now and then differ.
         """
-        feed = self._cross_feed(self._encode(to_tensor(canvases, self._preprocessing)))
-        past_names = self._spec.kv_names("past_key_values", "decoder")
-        past = self._make_empty_past(len(canvases))
-        tokens: list[list[int]] = [[] for _ in canvases]
-        running = np.ones(len(canvases), np.bool_)
-        step = np.full((len(canvases), 1), self._generation.start_token, np.int64)
-        for _ in range(self._generation.max_tokens - 1):
-            feed["input_ids"] = _ort_value(step)
-            feed.update(zip(past_names, past, strict=True))
-            logits, *past = self._decoder.run_with_ort_values(self._decoder_outputs, feed)
-            step = self._next_tokens(logits.numpy()[:, -1])[:, None]
-            running &= step[:, 0] != self._generation.end_token
-            for row in np.flatnonzero(running):
-                tokens[row].append(int(step[row, 0]))
-            if not running.any():
-                break
-        return [self._tokenizer.decode(row) for row in tokens]
+        if self._settings.beams > 1:
+            return [self.generate(self.encode(canvas)).text for canvas in canvases]
+        encoded = self._encode(to_tensor(canvases, self._preprocessing))
+        search = Search(self._decoder, self._settings, 1, lambda: False)
+        lines = search.greedy(self._decoder.start(encoded))
+        return [self._tokenizer.decode(line.tokens) for line in lines]
 
     def _encode(self, pixel_values: NDArray[np.float32]) -> Encoded:
-        feed = {"pixel_values": _ort_value(pixel_values)}
-        features, *cross = self._encoder.run_with_ort_values(self._encoder_outputs, feed)
-        return Encoded(features.numpy(), tuple(cross))
+        feed = {"pixel_values": ort_value(pixel_values)}
+        features, *memory = self._encoder.run_with_ort_values(self._encoder_outputs, feed)
+        return Encoded(features.numpy(), tuple(memory))
 
-    def _next_tokens(self, logits: NDArray[np.float32]) -> NDArray[np.int64]:
-        """(B, V) -> (B,), the likeliest that is not suppressed."""
-        if self._generation.suppress:
-            logits = logits.copy()
-            logits[:, list(self._generation.suppress)] = -np.inf
-        return np.asarray(logits.argmax(axis=1), np.int64)
+    def _logits_before_each(self, state: State, ids: list[int]) -> NDArray[np.float32]:
+        """(rows, T, V): what was likely where each of the T ids stands."""
+        prompt = self._settings.prompt
+        read = [*prompt, *ids[:-1]]
+        known = [] if state.logits is None or prompt else [state.logits[:, None]]
+        if read:
+            logits, _ = self._decoder.advance(state, np.tile([read], (state.rows, 1)))
+            known.append(logits[:, max(len(prompt) - 1, 0) :])
+        return np.concatenate(known, axis=1)
 
-    def _cut_short(self, tokens: list[int], log_probabilities: list[float]) -> Generated:
+    def _cut_short(self, line: Line) -> Generated:
         """The caption without its last word, which may be the beginning of a longer one."""
-        text = self._tokenizer.decode(tokens).rpartition(" ")[0]
-        kept = len(tokens)
-        while kept and len(self._tokenizer.decode(tokens[:kept])) > len(text):
+        text = self._tokenizer.decode(line.tokens).rpartition(" ")[0]
+        kept = len(line.tokens)
+        while kept and len(self._tokenizer.decode(line.tokens[:kept])) > len(text):
             kept -= 1
-        return Generated(text, tuple(tokens), False, tuple(log_probabilities[:kept]))
-
-    def _cross_feed(self, encoded: Encoded) -> dict[str, Any]:
-        names = self._spec.kv_names("past_key_values", "encoder")
-        return dict(zip(names, encoded.cross, strict=True))
-
-    def _past_of(self, views: int) -> list[Any]:
-        return self._empty_past if views == 1 else self._make_empty_past(views)
-
-    def _make_empty_past(self, batch: int) -> list[Any]:
-        shape = (batch, self._spec.heads, 0, self._spec.head_dim)
-        count = len(self._spec.kv_names("past_key_values", "decoder"))
-        return [_ort_value(np.empty(shape, np.float32)) for _ in range(count)]
+        return Generated(text, tuple(line.tokens), False, tuple(line.log_probabilities[:kept]))
 
 
-def _ort_value(array: NDArray[Any]) -> Any:
-    from onnxruntime import OrtValue
-
-    return OrtValue.ortvalue_from_numpy(array)
-
-
-def _log_softmax(logits: NDArray[np.float32], chosen: NDArray[np.int64]) -> NDArray[np.float32]:
-    """(T, V) logits and T ids -> (T,) log-probabilities of the ids, in nats."""
-    highest = logits.max(axis=1)
-    log_sums = np.log(np.exp(logits - highest[:, None]).sum(axis=1)) + highest
-    picked: NDArray[np.float32] = logits[np.arange(len(chosen)), chosen] - log_sums
-    return picked
+def _generated(text: str, line: Line) -> Generated:
+    return Generated(text, tuple(line.tokens), True, tuple(line.log_probabilities))

@@ -13,7 +13,8 @@ from srd_edge.kernels.actions import apply_action
 from srd_edge.kernels.frames import Box, Frame, Pixels
 from srd_edge.runtime.budget import FrameTimer, StageCosts
 from srd_edge.runtime.bundle_specs import PolicySpec
-from srd_edge.runtime.captioning import CrossAttentionCaptioner, Encoded
+from srd_edge.runtime.captioning import OnnxCaptioner
+from srd_edge.runtime.decoders import Encoded
 from srd_edge.runtime.manifest import Manifest
 from srd_edge.runtime.policy import Policy, choose, suspicion
 from srd_edge.runtime.records import AppliedAction, Decision, Observation
@@ -52,7 +53,7 @@ class Defence:
         manifest: Manifest,
         spec: PolicySpec,
         policy: Policy,
-        captioner: CrossAttentionCaptioner,
+        captioner: OnnxCaptioner,
         costs: StageCosts,
     ) -> None:
         self.table, self.spec = manifest.actions, spec
@@ -189,6 +190,5 @@ class Episode:
         perturbation = self._by.table[action].perturbation
         assert perturbation is not None
         height, width = self._frame.pixels.shape[:2]
-        across = width / self._by.preprocessing.width
-        down = height / self._by.preprocessing.height
-        return AppliedAction(perturbation.op, box.scaled(across, down), perturbation.strength)
+        placed = self._by.preprocessing.on_picture(box, width, height)
+        return AppliedAction(perturbation.op, placed, perturbation.strength)

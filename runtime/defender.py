@@ -15,7 +15,7 @@ from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.runtime.answering import Answering
 from srd_edge.runtime.budget import Clock, FrameTimer, LatencyBudget, StageCosts
 from srd_edge.runtime.bundle import Bundle, read_bundle
-from srd_edge.runtime.captioning import CrossAttentionCaptioner
+from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.runtime.defence import Defence, Defended
 from srd_edge.runtime.policy import OnnxPolicy, Policy, q_map
 from srd_edge.runtime.records import Result, Verdict
@@ -64,7 +64,7 @@ class Defender:
         clock: Clock = time.perf_counter,
     ) -> None:
         self.bundle = bundle
-        self._captioner = CrossAttentionCaptioner(bundle, provider, strict=strict)
+        self._captioner = OnnxCaptioner(bundle, provider, strict=strict)
         spec = bundle.manifest.policy
         if defend and spec is None:
             raise UsageError(

@@ -38,6 +38,13 @@ class JsonFields:
     def integer(self, name: str, *, low: int, high: int = 2**53) -> int:
         return check_integer(self.take(name), self._path(name), low=low, high=high)
 
+    def integers(self, name: str, *, low: int = 0) -> tuple[int, ...]:
+        where = self._path(name)
+        return tuple(
+            check_integer(value, f"{where}[{place}]", low=low)
+            for place, value in enumerate(self.sequence(name))
+        )
+
     def positive(self, name: str) -> float:
         value = self.take(name)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)

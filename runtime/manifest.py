@@ -19,14 +19,14 @@ from srd_edge.kernels.preprocess import Preprocessing
 from srd_edge.runtime.bundle_specs import (
     CaptionerSpec,
     FileEntry,
-    GenerationDefaults,
     ObservationSpec,
     PolicySpec,
 )
 from srd_edge.runtime.check_specs import CheckSpec
+from srd_edge.runtime.generation_specs import GenerationDefaults
 from srd_edge.runtime.json_fields import DO, JsonFields, wrong_field
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 MAX_CELLS: Final = 1 << 16
 """Of an action table's grid; the coverage canvas grows with it."""
 MAX_SIDE_PX: Final = 8192
@@ -68,12 +68,11 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """A dict of plain JSON values; ``from_json`` reads it back."""
-        captioner, generation = self.captioner, self.generation
         return {
             "schema": self.schema,
-            "captioner": _plain(captioner) | {"components": dict(captioner.components)},
+            "captioner": self.captioner.to_json(),
             "preprocessing": self.preprocessing.to_json(),
-            "generation": _plain(generation) | {"suppress": list(generation.suppress)},
+            "generation": self.generation.to_json(),
             "actions": self.actions.to_json(),
             "observation": _plain(self.observation),
             "policy": None if self.policy is None else _plain(self.policy),

@@ -8,8 +8,9 @@ from srd_edge.kernels.frames import Frame, Pixels
 from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.kernels.views import views
 from srd_edge.runtime.bundle import Bundle, read_bundle
-from srd_edge.runtime.captioning import CrossAttentionCaptioner, Encoded, Generated
+from srd_edge.runtime.captioning import Generated, OnnxCaptioner
 from srd_edge.runtime.check_specs import REFERENCE_FOLDER
+from srd_edge.runtime.decoders import Encoded
 from srd_edge.runtime.sessions import Provider
 
 
@@ -31,7 +32,7 @@ class ReferenceCaptioner:
         check = bundle.manifest.check
         self.passes = 1 if check is None else check.answer_passes
         self._preprocessing = own.manifest.preprocessing
-        self._captioner = CrossAttentionCaptioner(own, provider, strict=strict)
+        self._captioner = OnnxCaptioner(own, provider, strict=strict)
 
     def canvas(self, frame: Frame) -> Pixels:
         """The frame at its own size: (height, width, 3) uint8 RGB."""
@@ -48,7 +49,7 @@ class ReferenceCaptioner:
         return self._captioner.encode_views(views(canvas, self._preprocessing.resample))
 
     def log_probability(self, encoded: Encoded, text: str, *, finished: bool = True) -> float:
-        """As ``CrossAttentionCaptioner.log_probability``."""
+        """As ``OnnxCaptioner.log_probability``."""
         return self._captioner.log_probability(encoded, text, finished=finished)
 
     def answer(
@@ -62,6 +63,6 @@ class ReferenceCaptioner:
 
         Args:
             canvas: from ``canvas``.
-            deadline_s, clock: as in ``CrossAttentionCaptioner.generate``.
+            deadline_s, clock: as in ``OnnxCaptioner.generate``.
         """
         return self._captioner.generate(self.look(canvas), deadline_s=deadline_s, clock=clock)

@@ -23,8 +23,9 @@ from dataclasses import dataclass
 from srd_edge.kernels.frames import Frame, Pixels
 from srd_edge.runtime.budget import FrameTimer, StageCosts
 from srd_edge.runtime.bundle import Bundle
-from srd_edge.runtime.captioning import Encoded, Generated
+from srd_edge.runtime.captioning import Generated
 from srd_edge.runtime.check_specs import FROM_MEDIAN_TO_LIMIT, CheckSpec
+from srd_edge.runtime.decoders import Encoded
 from srd_edge.runtime.language import OnnxLanguageModel
 from srd_edge.runtime.records import Opinion
 from srd_edge.runtime.reference import ReferenceCaptioner

@@ -25,7 +25,8 @@ from srd_edge.kernels.actions import DEFAULT_TABLE, GREY
 from srd_edge.kernels.frames import Pixels
 from srd_edge.kernels.preprocess import Preprocessing
 from srd_edge.runtime.bundle import Bundle
-from srd_edge.runtime.bundle_specs import CaptionerSpec, GenerationDefaults, ObservationSpec
+from srd_edge.runtime.bundle_specs import CaptionerSpec, ObservationSpec
+from srd_edge.runtime.generation_specs import GenerationDefaults
 from srd_edge.runtime.manifest import Manifest
 from srd_edge.training.language import LanguageModel, SentenceEncoder
 
@@ -112,7 +113,7 @@ def setting() -> Setting:
     manifest = Manifest(
         captioner=CaptionerSpec("fake", "cross-attention", {}, layers=1, heads=1, head_dim=4),
         preprocessing=preprocessing,
-        generation=GenerationDefaults(1, 2, 0, 8),
+        generation=GenerationDefaults(prompt=(1,), end_tokens=(2,), max_new_tokens=7),
         actions=DEFAULT_TABLE,
         observation=ObservationSpec(rows=2, columns=2, channels=4),
         policy=None,

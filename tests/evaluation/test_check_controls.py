@@ -17,8 +17,9 @@ from srd_edge.kernels.frames import Frame, Pixels
 from srd_edge.runtime import defender as defender_module
 from srd_edge.runtime import reference as reference_module
 from srd_edge.runtime.bundle import Bundle, read_bundle
-from srd_edge.runtime.captioning import CrossAttentionCaptioner, Encoded
+from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.runtime.check_specs import Limit
+from srd_edge.runtime.decoders import Encoded
 from srd_edge.runtime.defender import Defender
 from srd_edge.runtime.policy import suspicion
 from srd_edge.runtime.records import Observation
@@ -107,7 +108,7 @@ def test_passes_are_those_that_were_made(
 ) -> None:
     seen: list[Pixels] = []
 
-    class Seen(CrossAttentionCaptioner):
+    class Seen(OnnxCaptioner):
         def encode(self, canvas: Pixels) -> Encoded:
             seen.append(canvas)
             return super().encode(canvas)
@@ -118,7 +119,7 @@ def test_passes_are_those_that_were_made(
 
     modules: tuple[ModuleType, ...] = (defender_module, reference_module)
     for module in modules:
-        monkeypatch.setattr(module, "CrossAttentionCaptioner", Seen)
+        monkeypatch.setattr(module, "OnnxCaptioner", Seen)
     contestant = DefenderContestant(Defender(checked(bundle, **limits)))
     for case in cases:
         seen.clear()

@@ -29,12 +29,13 @@ from srd_edge.runtime import defender as defender_module
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.bundle_specs import (
     CaptionerSpec,
-    GenerationDefaults,
     ObservationSpec,
     PolicySpec,
 )
-from srd_edge.runtime.captioning import CrossAttentionCaptioner, Encoded
+from srd_edge.runtime.captioning import OnnxCaptioner
+from srd_edge.runtime.decoders import Encoded
 from srd_edge.runtime.defender import Defender
+from srd_edge.runtime.generation_specs import GenerationDefaults
 from srd_edge.runtime.manifest import Manifest
 from srd_edge.runtime.policy import OnnxPolicy, Policy
 from srd_edge.runtime.records import Observation
@@ -50,7 +51,7 @@ MANIFEST = Manifest(
         head_dim=4,
     ),
     preprocessing=Preprocessing(8, 6, "bilinear", (0.5, 0.4, 0.3), (0.2, 0.2, 0.3)),
-    generation=GenerationDefaults(1, 2, 0, 8),
+    generation=GenerationDefaults(prompt=(1,), end_tokens=(2,), max_new_tokens=7),
     actions=DEFAULT_TABLE,
     observation=ObservationSpec(rows=2, columns=3, channels=4),
     policy=PolicySpec("policy.onnx", "", max_steps=2, temperature=1.0),
@@ -86,12 +87,12 @@ def encodings(monkeypatch: pytest.MonkeyPatch) -> list[Pixels]:
     """What goes through the encoder of every defender that is made in the test."""
     seen: list[Pixels] = []
 
-    class Seen(CrossAttentionCaptioner):
+    class Seen(OnnxCaptioner):
         def encode(self, canvas: Pixels) -> Encoded:
             seen.append(canvas)
             return super().encode(canvas)
 
-    monkeypatch.setattr(defender_module, "CrossAttentionCaptioner", Seen)
+    monkeypatch.setattr(defender_module, "OnnxCaptioner", Seen)
     return seen
 
 

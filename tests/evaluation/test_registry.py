@@ -26,7 +26,7 @@ from srd_edge.evaluation.fixed import best_fixed
 from srd_edge.evaluation.registry import ENTRIES, ENTRY_POINTS, GROUPS, missing, resolve
 from srd_edge.kernels.frames import Pixels
 from srd_edge.runtime.bundle import read_bundle
-from srd_edge.runtime.captioning import CrossAttentionCaptioner
+from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.training.datasets import open_dataset
 from srd_edge.training.language import fit_language_model, fit_sentence_encoder
 
@@ -146,7 +146,7 @@ def real(checked_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Sett
     dev = open_dataset("scenes", "dev", 12)
     groups = [sample.captions for sample in dev]
     words = [caption for group in groups for caption in group]
-    captioner = CrossAttentionCaptioner(bundle)
+    captioner = OnnxCaptioner(bundle)
     return Setting(
         bundle=bundle,
         captioner=BlackBox(captioner.caption_batch, bundle.manifest.preprocessing),

@@ -18,8 +18,9 @@ from srd_edge.kernels.frames import Pixels
 from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.runtime import defender as defender_module
 from srd_edge.runtime.bundle import Bundle, read_bundle
-from srd_edge.runtime.captioning import CrossAttentionCaptioner, Encoded
+from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.runtime.check_specs import REFERENCE_FOLDER, CheckSpec, Limit
+from srd_edge.runtime.decoders import Encoded
 from srd_edge.runtime.language import OnnxLanguageModel
 from srd_edge.runtime.manifest import Manifest
 from srd_edge.runtime.policy import OnnxPolicy
@@ -69,8 +70,8 @@ def measured(bundle: Bundle, samples: Sequence[Sample]) -> Measured:
     """Without the defender and the check."""
     manifest = bundle.manifest
     assert manifest.check is not None
-    suspect = CrossAttentionCaptioner(bundle, "cpu")
-    reference = CrossAttentionCaptioner(read_bundle(bundle.directory / REFERENCE_FOLDER), "cpu")
+    suspect = OnnxCaptioner(bundle, "cpu")
+    reference = OnnxCaptioner(read_bundle(bundle.directory / REFERENCE_FOLDER), "cpu")
     language = OnnxLanguageModel(bundle, manifest.check.language, "cpu", strict=True)
     policy = OnnxPolicy(bundle, "cpu")
     rows = []
@@ -182,17 +183,17 @@ def test_a_peer_is_who_makes_true_captions_no_less_likely_than_the_suspect(
     def reference(_: ReferenceCaptioner, __: Encoded, text: str) -> float:
         return by_caption[text]
 
-    def suspect(_: CrossAttentionCaptioner, __: Encoded, ___: str) -> float:
+    def suspect(_: OnnxCaptioner, __: Encoded, ___: str) -> float:
         return 0.0
 
-    class Suspect(CrossAttentionCaptioner):
+    class Suspect(OnnxCaptioner):
         log_probability = suspect  # type: ignore[assignment]
 
     class Reference(ReferenceCaptioner):
         log_probability = reference  # type: ignore[assignment]
 
     monkeypatch.setattr(limits_module, "ReferenceCaptioner", Reference)
-    monkeypatch.setattr(limits_module, "CrossAttentionCaptioner", Suspect)
+    monkeypatch.setattr(limits_module, "OnnxCaptioner", Suspect)
     check = spec_of(with_limits(altered(bundle, 0.0, retries=2), few))
     assert (check.peer, check.retries) == (peer, 0 if peer else 2)
     alone = spec_of(with_limits(altered(bundle, 0.0, reference=False, retries=2), few))

@@ -10,7 +10,7 @@ import transformers
 from PIL import Image
 
 from srd_edge.errors import ShapeError, UsageError
-from srd_edge.kernels.frames import Pixels
+from srd_edge.kernels.frames import Box, Pixels
 from srd_edge.kernels.preprocess import Preprocessing, to_canvas, to_tensor
 from srd_edge.kernels.resize import Resample
 
@@ -89,6 +89,39 @@ def test_end_to_end_is_transformers(resample: Resample, kind: str, through_json:
     expected = theirs(pixels, return_tensors="np", input_data_format="channels_last")
     tensor = to_tensor(to_canvas(pixels, spec), spec)
     np.testing.assert_allclose(tensor, expected["pixel_values"], rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("size", [(96, 96), (240, 320), (97, 61), (33, 500), (40, 41)])
+@pytest.mark.parametrize("resample", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("edge", "crop"), [(32, (32, 32)), (40, (24, 33)), (33, (8, 7))])
+def test_a_crop_is_transformers(
+    size: tuple[int, int], resample: Resample, edge: int, crop: tuple[int, int]
+) -> None:
+    theirs = transformers.CLIPImageProcessorPil(
+        size={"shortest_edge": edge},
+        crop_size={"height": crop[0], "width": crop[1]},
+        resample=CODES[resample],
+    )
+    spec = Preprocessing.from_image_processor(theirs.to_dict())
+    pixels = picture("random", *size)
+    expected = theirs(pixels, return_tensors="np", input_data_format="channels_last")
+    tensor = to_tensor(to_canvas(pixels, spec), spec)
+    np.testing.assert_allclose(tensor, expected["pixel_values"], rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("size", [(240, 320), (97, 61), (33, 500)])
+def test_a_box_of_the_canvas_is_found_on_the_picture(size: tuple[int, int]) -> None:
+    height, width = size
+    spec = replace(SPEC, width=32, height=32, shortest_edge=36)
+    pixels = np.zeros((height, width, 3), np.uint8)
+    box = spec.on_picture(Box(8, 4, 24, 20), width, height)
+    pixels[box.top : box.bottom, box.left : box.right] = 255
+    canvas = to_canvas(pixels, spec)[..., 0]
+    assert canvas[6:18, 10:22].min() > 200
+    canvas[3:21, 7:25] = 0
+    assert canvas.max() < 60
+    stretched = replace(spec, shortest_edge=None).on_picture(Box(8, 4, 24, 20), width, height)
+    assert stretched == Box(8, 4, 24, 20).scaled(width / 32, height / 32)
 
 
 @pytest.mark.parametrize("switched_off", ["do_rescale", "do_normalize"])
@@ -183,6 +216,8 @@ def test_old_configuration_with_one_number() -> None:
         {"image_mean": None},
         {"do_resize": False},
         {"do_center_crop": True},
+        {"do_center_crop": True, "crop_size": 100},
+        {"do_center_crop": True, "crop_size": 225, "size": {"shortest_edge": 224}},
         {"do_pad": True},
         {"do_image_splitting": True},
         {"rescale_offset": True},

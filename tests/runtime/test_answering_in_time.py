@@ -14,16 +14,19 @@ from numpy.typing import NDArray
 from srd_edge import Defender, Frame
 from srd_edge.kernels.actions import DEFAULT_TABLE
 from srd_edge.kernels.frames import Pixels
+from srd_edge.runtime import captioning as captioning_module
 from srd_edge.runtime import defender as defender_module
 from srd_edge.runtime import reference as reference_module
 from srd_edge.runtime import second_opinion as second_opinion_module
 from srd_edge.runtime.budget import LatencyBudget
 from srd_edge.runtime.bundle import Bundle, read_bundle
-from srd_edge.runtime.captioning import CrossAttentionCaptioner, Encoded, Generated
+from srd_edge.runtime.captioning import Generated, OnnxCaptioner
 from srd_edge.runtime.check_specs import Limit
+from srd_edge.runtime.decoders import Encoded, State
 from srd_edge.runtime.language import OnnxLanguageModel
 from srd_edge.runtime.records import Observation
 from srd_edge.runtime.reference import ReferenceCaptioner
+from srd_edge.runtime.search import Search
 
 ENCODE_MS, POLICY_MS, TOKEN_MS, SCREEN_MS, EXAMINE_MS = 10, 2, 1, 3, 5
 EVERYTHING, NOTHING = Limit(-1e4, 1.0), Limit(1e4, 1.0)  # is above it
@@ -70,7 +73,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The only time that passes: every model's work has its price."""
     clock = Clock()
 
-    class Metered(CrossAttentionCaptioner):
+    class Metered(OnnxCaptioner):
         def encode(self, canvas: Pixels) -> Encoded:
             clock.spend(ENCODE_MS)
             return super().encode(canvas)
@@ -79,21 +82,25 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
             clock.spend(ENCODE_MS)
             return super().encode_views(canvases)
 
-        def _next_tokens(self, logits: NDArray[np.float32]) -> NDArray[np.int64]:
-            clock.spend(TOKEN_MS)
-            return super()._next_tokens(logits)
-
         def log_probability(self, *arguments: Any, **options: Any) -> float:
             clock.spend(EXAMINE_MS)
             return super().log_probability(*arguments, **options)
+
+    class MeteredSearch(Search):
+        def _next(
+            self, state: State, pending: NDArray[np.int64]
+        ) -> tuple[NDArray[np.float32], State]:
+            clock.spend(TOKEN_MS)
+            return super()._next(state, pending)
 
     class MeteredLanguage(OnnxLanguageModel):
         def log_probability(self, *arguments: Any, **options: Any) -> float:
             clock.spend(SCREEN_MS)
             return super().log_probability(*arguments, **options)
 
-    monkeypatch.setattr(defender_module, "CrossAttentionCaptioner", Metered)
-    monkeypatch.setattr(reference_module, "CrossAttentionCaptioner", Metered)
+    monkeypatch.setattr(defender_module, "OnnxCaptioner", Metered)
+    monkeypatch.setattr(captioning_module, "Search", MeteredSearch)
+    monkeypatch.setattr(reference_module, "OnnxCaptioner", Metered)
     monkeypatch.setattr(second_opinion_module, "OnnxLanguageModel", MeteredLanguage)
     return clock
 
@@ -215,7 +222,7 @@ def test_a_caption_cut_short_is_said_to_be_whoever_said_it(
     bundle, pixels, cured = curable.bundle, curable.pixels, curable.cured
     trusted = reference_of(bundle, pixels)
 
-    class Interrupted(CrossAttentionCaptioner):
+    class Interrupted(OnnxCaptioner):
         def generate(self, encoded: Encoded, **options: Any) -> Generated:
             made = super().generate(encoded, **options)
             if made.text not in (cured, trusted):
@@ -223,8 +230,8 @@ def test_a_caption_cut_short_is_said_to_be_whoever_said_it(
             text = " ".join(made.text.split()[:kept])
             return replace(made, text=text, finished=False)
 
-    monkeypatch.setattr(defender_module, "CrossAttentionCaptioner", Interrupted)
-    monkeypatch.setattr(reference_module, "CrossAttentionCaptioner", Interrupted)
+    monkeypatch.setattr(defender_module, "OnnxCaptioner", Interrupted)
+    monkeypatch.setattr(reference_module, "OnnxCaptioner", Interrupted)
     for retries, speaker, caption in ((1, "suspect", cured), (0, "reference", trusted)):
         result = Defender(checked(bundle, retries=retries), policy=Ranked(LEAVES_IT)).caption(
             pixels

@@ -20,10 +20,10 @@ from srd_edge.runtime import bundle as bundle_module
 from srd_edge.runtime.bundle import MANIFEST_FILE, MAX_MANIFEST_BYTES, read_bundle, write_bundle
 from srd_edge.runtime.bundle_specs import (
     CaptionerSpec,
-    GenerationDefaults,
     ObservationSpec,
     PolicySpec,
 )
+from srd_edge.runtime.generation_specs import GenerationDefaults
 from srd_edge.runtime.manifest import Manifest
 from srd_edge.runtime.sessions import open_session
 
@@ -37,7 +37,7 @@ MANIFEST = Manifest(
         head_dim=4,
     ),
     preprocessing=Preprocessing(8, 6, "bilinear", (0.5, 0.4, 0.3), (0.2, 0.2, 0.3)),
-    generation=GenerationDefaults(1, 2, 0, 8),
+    generation=GenerationDefaults(prompt=(1,), end_tokens=(2,), max_new_tokens=7),
     actions=DEFAULT_TABLE,
     observation=ObservationSpec(rows=2, columns=2, channels=4),
     policy=PolicySpec("policy.onnx", "", max_steps=2, temperature=1.0),
@@ -241,7 +241,7 @@ DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [
     ("unlisted", write("extra.so", b""), "extra.so"),
     ("unlisted hidden", write(".hidden", b""), ".hidden"),
     ("linked folder", linked_folder, "folder"),
-    ("newer", changed("schema", 3), "update srd-edge"),
+    ("newer", changed("schema", 4), "update srd-edge"),
     ("mistyped", changed("opset", "18"), "opset"),
     ("components", changed("captioner", []), "captioner"),
     ("cut manifest", write(MANIFEST_FILE, b'{"schema": 1,'), "JSON"),

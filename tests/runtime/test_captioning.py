@@ -14,7 +14,7 @@ import pytest
 
 from srd_edge.kernels.frames import Pixels
 from srd_edge.runtime.bundle import Bundle, read_bundle
-from srd_edge.runtime.captioning import CrossAttentionCaptioner
+from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.runtime.tokenizer import CaptionTokenizer
 
 
@@ -28,11 +28,11 @@ def with_generation(bundle: Bundle, **changes: Any) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def captioner(toy_bundle: Path) -> CrossAttentionCaptioner:
-    return CrossAttentionCaptioner(read_bundle(toy_bundle), "cpu")
+def captioner(toy_bundle: Path) -> OnnxCaptioner:
+    return OnnxCaptioner(read_bundle(toy_bundle), "cpu")
 
 
-def test_pictures_do_not_leak_into_each_other(captioner: CrossAttentionCaptioner) -> None:
+def test_pictures_do_not_leak_into_each_other(captioner: OnnxCaptioner) -> None:
     first = captioner.encode(canvas(0))
     features, alone = first.features.copy(), captioner.generate(first)
     other = captioner.encode(canvas(1))
@@ -43,7 +43,7 @@ def test_pictures_do_not_leak_into_each_other(captioner: CrossAttentionCaptioner
 
 
 def test_one_view_is_the_picture_and_alike_views_say_what_it_says(
-    captioner: CrossAttentionCaptioner,
+    captioner: OnnxCaptioner,
 ) -> None:
     alone = captioner.generate(captioner.encode(canvas(0)))
     for count in (1, 3):
@@ -53,7 +53,7 @@ def test_one_view_is_the_picture_and_alike_views_say_what_it_says(
 
 
 def test_views_are_captioned_by_the_mean_of_their_logits(
-    captioner: CrossAttentionCaptioner,
+    captioner: OnnxCaptioner,
 ) -> None:
     """Each token is the likeliest of the views' mean: the product of what they say alone."""
     pictures = [canvas(seed) for seed in range(3)]
@@ -73,22 +73,22 @@ def test_views_are_captioned_by_the_mean_of_their_logits(
     }
 
 
-def ending(bundle: Bundle) -> CrossAttentionCaptioner:
+def ending(bundle: Bundle) -> OnnxCaptioner:
     """One whose captions end before they are at their longest, each with a word that it has."""
-    captioner = CrossAttentionCaptioner(bundle, "cpu")
+    captioner = OnnxCaptioner(bundle, "cpu")
     tokens = Counter(
         token
         for seed in range(9)
         for token in set(captioner.generate(captioner.encode(canvas(seed))).tokens[3:])
     )
     end = tokens.most_common(1)[0][0]
-    return CrossAttentionCaptioner(with_generation(bundle, end_token=end), "cpu")
+    return OnnxCaptioner(with_generation(bundle, end_tokens=(end,)), "cpu")
 
 
 @pytest.mark.parametrize("ends", [False, True])
 def test_a_caption_is_as_likely_as_its_text(toy_bundle: Path, *, ends: bool) -> None:
     bundle = read_bundle(toy_bundle)
-    captioner = ending(bundle) if ends else CrossAttentionCaptioner(bundle, "cpu")
+    captioner = ending(bundle) if ends else OnnxCaptioner(bundle, "cpu")
     tokenizer = CaptionTokenizer(bundle.path("tokenizer.json"))
     compared = 0
     for seed in range(30):
@@ -110,7 +110,7 @@ def test_a_caption_is_as_likely_as_its_text(toy_bundle: Path, *, ends: bool) -> 
 
 
 def test_a_caption_cut_short_is_as_likely_as_what_is_left_of_it(
-    captioner: CrossAttentionCaptioner, toy_bundle: Path
+    captioner: OnnxCaptioner, toy_bundle: Path
 ) -> None:
     tokenizer = CaptionTokenizer(read_bundle(toy_bundle).path("tokenizer.json"))
     compared = 0
@@ -128,7 +128,7 @@ def test_a_caption_cut_short_is_as_likely_as_what_is_left_of_it(
     assert compared > 9
 
 
-def test_anybodys_caption_has_a_likelihood(captioner: CrossAttentionCaptioner) -> None:
+def test_anybodys_caption_has_a_likelihood(captioner: OnnxCaptioner) -> None:
     encoded = captioner.encode(canvas(0))
     assert captioner.log_probability(encoded, "", finished=False) == 0
     assert captioner.log_probability(encoded, "") < 0
@@ -139,7 +139,7 @@ def test_anybodys_caption_has_a_likelihood(captioner: CrossAttentionCaptioner) -
     assert other != captioner.log_probability(encoded, own.text)
 
 
-def test_a_deadline_cuts_at_a_whole_word(captioner: CrossAttentionCaptioner) -> None:
+def test_a_deadline_cuts_at_a_whole_word(captioner: OnnxCaptioner) -> None:
     encoded = captioner.encode(canvas(0))
     full = captioner.generate(encoded)
     assert full.finished
@@ -154,30 +154,26 @@ def test_a_deadline_cuts_at_a_whole_word(captioner: CrossAttentionCaptioner) -> 
     assert cut == full
 
 
-@pytest.mark.parametrize("max_tokens", [1, 2, 5])
-def test_no_caption_is_longer_than_the_bundle_says(toy_bundle: Path, max_tokens: int) -> None:
+@pytest.mark.parametrize("longest", [1, 4])
+def test_no_caption_is_longer_than_the_bundle_says(toy_bundle: Path, longest: int) -> None:
     bundle = read_bundle(toy_bundle)
-    full = CrossAttentionCaptioner(bundle, "cpu")
-    short = CrossAttentionCaptioner(with_generation(bundle, max_tokens=max_tokens), "cpu")
+    full = OnnxCaptioner(bundle, "cpu")
+    short = OnnxCaptioner(with_generation(bundle, max_new_tokens=longest), "cpu")
     encoded = full.encode(canvas(0))
-    assert short.generate(encoded).tokens == full.generate(encoded).tokens[: max_tokens - 1]
+    assert short.generate(encoded).tokens == full.generate(encoded).tokens[:longest]
 
 
-def test_suppressed_tokens_are_never_said(
-    toy_bundle: Path, captioner: CrossAttentionCaptioner
-) -> None:
+def test_suppressed_tokens_are_never_said(toy_bundle: Path, captioner: OnnxCaptioner) -> None:
     encoded = captioner.encode(canvas(0))
     first = captioner.generate(encoded).tokens[0]
     bundle = with_generation(read_bundle(toy_bundle), suppress=(first,))
-    tokens = CrossAttentionCaptioner(bundle, "cpu").generate(encoded).tokens
+    tokens = OnnxCaptioner(bundle, "cpu").generate(encoded).tokens
     assert tokens
     assert first not in tokens
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
-def test_a_batch_says_what_each_picture_says_alone(
-    captioner: CrossAttentionCaptioner, count: int
-) -> None:
+def test_a_batch_says_what_each_picture_says_alone(captioner: OnnxCaptioner, count: int) -> None:
     canvases = np.stack([canvas(seed) for seed in range(count)])
     alone = [captioner.generate(captioner.encode(one)).text for one in canvases]
     assert captioner.caption_batch(canvases) == alone
@@ -185,13 +181,13 @@ def test_a_batch_says_what_each_picture_says_alone(
 
 
 def test_a_batch_keeps_to_the_longest_caption_and_the_suppressed_tokens(toy_bundle: Path) -> None:
-    bundle = with_generation(read_bundle(toy_bundle), max_tokens=4)
+    bundle = with_generation(read_bundle(toy_bundle), max_new_tokens=3)
     canvases = np.stack([canvas(seed) for seed in range(3)])
-    captioner = CrossAttentionCaptioner(bundle, "cpu")
+    captioner = OnnxCaptioner(bundle, "cpu")
     generated = [captioner.generate(captioner.encode(one)) for one in canvases]
     assert captioner.caption_batch(canvases) == [g.text for g in generated]
     muted = with_generation(bundle, suppress=(generated[0].tokens[0],))
-    quiet = CrossAttentionCaptioner(muted, "cpu")
+    quiet = OnnxCaptioner(muted, "cpu")
     expected = [quiet.generate(quiet.encode(one)).text for one in canvases]
     assert quiet.caption_batch(canvases) == expected
     assert expected[0] != generated[0].text

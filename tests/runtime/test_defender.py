@@ -15,13 +15,16 @@ from srd_edge import Defender, Frame, Result
 from srd_edge.errors import BundleError, UsageError
 from srd_edge.kernels.actions import DEFAULT_TABLE, ActionTable, Perturbation, apply_action
 from srd_edge.kernels.frames import Box, Pixels
+from srd_edge.runtime import captioning as captioning_module
 from srd_edge.runtime import defence as defence_module
 from srd_edge.runtime import defender as defender_module
 from srd_edge.runtime.budget import LatencyBudget
 from srd_edge.runtime.bundle import Bundle, read_bundle
-from srd_edge.runtime.captioning import CrossAttentionCaptioner, Encoded
+from srd_edge.runtime.captioning import OnnxCaptioner
+from srd_edge.runtime.decoders import Encoded, State
 from srd_edge.runtime.policy import OnnxPolicy
 from srd_edge.runtime.records import Observation
+from srd_edge.runtime.search import Search
 
 ENCODE_MS, POLICY_MS, TOKEN_MS = 10, 2, 1
 TABLE = DEFAULT_TABLE
@@ -69,16 +72,20 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The only time that passes, for a captioner whose stages have fixed prices."""
     clock = Clock()
 
-    class Metered(CrossAttentionCaptioner):
+    class Metered(OnnxCaptioner):
         def encode(self, canvas: Pixels) -> Encoded:
             clock.spend(ENCODE_MS)
             return super().encode(canvas)
 
-        def _next_tokens(self, logits: NDArray[np.float32]) -> NDArray[np.int64]:
+    class MeteredSearch(Search):
+        def _next(
+            self, state: State, pending: NDArray[np.int64]
+        ) -> tuple[NDArray[np.float32], State]:
             clock.spend(TOKEN_MS)
-            return super()._next_tokens(logits)
+            return super()._next(state, pending)
 
-    monkeypatch.setattr(defender_module, "CrossAttentionCaptioner", Metered)
+    monkeypatch.setattr(defender_module, "OnnxCaptioner", Metered)
+    monkeypatch.setattr(captioning_module, "Search", MeteredSearch)
     return clock
 
 
@@ -286,7 +293,7 @@ MISFITS: dict[str, tuple[Callable[[Bundle], Bundle], str]] = {
     "output name": (with_part("observation", tensor="features"), "features"),
     "layers": (with_part("captioner", layers=3), "present.2"),
     "heads": (with_part("captioner", heads=3), "Exception|Invalid"),
-    "start token": (with_part("generation", start_token=1 << 20), "bounds"),
+    "start token": (with_part("generation", prompt=[1 << 20]), "bounds"),
     "suppressed token": (with_part("generation", suppress=(1 << 20,)), "IndexError"),
     "table of another size": (
         with_actions(replace(TABLE, whole=TABLE.whole[1:])),

@@ -14,11 +14,11 @@ from srd_edge.kernels.preprocess import Preprocessing
 from srd_edge.runtime.bundle_specs import (
     CaptionerSpec,
     FileEntry,
-    GenerationDefaults,
     ObservationSpec,
     PolicySpec,
 )
 from srd_edge.runtime.check_specs import CheckSpec, LanguageSpec, Limit
+from srd_edge.runtime.generation_specs import GenerationDefaults
 from srd_edge.runtime.manifest import SCHEMA, Manifest, pairing_id
 
 OBSERVATION = ObservationSpec(rows=7, columns=7, channels=192)
@@ -32,7 +32,7 @@ MANIFEST = Manifest(
         head_dim=48,
     ),
     preprocessing=Preprocessing(8, 6, "bilinear", (0.5, 0.4, 0.3), (0.2, 0.2, 0.3)),
-    generation=GenerationDefaults(1, 2, 0, 24, suppress=(3, 5)),
+    generation=GenerationDefaults(prompt=(1,), end_tokens=(2,), max_new_tokens=23, suppress=(3, 5)),
     actions=DEFAULT_TABLE,
     observation=OBSERVATION,
     policy=PolicySpec("policy.onnx", "ab" * 32, max_steps=3, temperature=0.5, margin=0.25),
@@ -123,11 +123,11 @@ def test_a_mistyped_field_is_refused_by_its_name_or_kept(path: str, value: Any) 
         ("precision", 8),
         ("captioner.layers", 2.0),
         ("captioner.layers", 10**9),
-        ("captioner.decoding", "prefix"),
+        ("captioner.decoding", "suffix"),
         ("captioner.components", []),
         ("captioner.components.encoder", None),
         ("generation.suppress", [1, "2"]),
-        ("generation.max_tokens", 0),
+        ("generation.max_new_tokens", 0),
         ("actions.stop", "false"),
         ("actions.grid", [5.5, 5]),
         ("actions.grid", [10**5, 10**5]),

@@ -20,8 +20,9 @@ from srd_edge.kernels.views import views
 from srd_edge.runtime import reference as reference_module
 from srd_edge.runtime.budget import FrameTimer, LatencyBudget, StageCosts
 from srd_edge.runtime.bundle import Bundle, read_bundle
-from srd_edge.runtime.captioning import CrossAttentionCaptioner, Encoded, Generated
+from srd_edge.runtime.captioning import Generated, OnnxCaptioner
 from srd_edge.runtime.check_specs import FROM_MEDIAN_TO_LIMIT, Limit
+from srd_edge.runtime.decoders import Encoded
 from srd_edge.runtime.records import Opinion
 from srd_edge.runtime.second_opinion import FrameOpinion, SecondOpinion
 
@@ -39,20 +40,20 @@ def encodings(monkeypatch: pytest.MonkeyPatch) -> list[Pixels]:
     """What the reference captioners that are made in the test encode."""
     seen: list[Pixels] = []
 
-    class Seen(CrossAttentionCaptioner):
+    class Seen(OnnxCaptioner):
         def encode(self, canvas: Pixels) -> Encoded:
             seen.append(canvas)
             return super().encode(canvas)
 
-    monkeypatch.setattr(reference_module, "CrossAttentionCaptioner", Seen)
+    monkeypatch.setattr(reference_module, "OnnxCaptioner", Seen)
     return seen
 
 
 def said_of(bundle: Bundle, frame: Frame = FRAME, end_token: int | None = None) -> Generated:
     """The suspect's caption; another end token makes it end before it is at its longest."""
     settings = bundle.manifest.generation
-    settings = replace(settings, end_token=end_token or settings.end_token)
-    captioner = CrossAttentionCaptioner(
+    settings = replace(settings, end_tokens=(end_token or settings.end_tokens[0],))
+    captioner = OnnxCaptioner(
         replace(bundle, manifest=replace(bundle.manifest, generation=settings)), "cpu"
     )
     return captioner.generate(
@@ -241,7 +242,7 @@ def log_likelihood(folder: Path, frame: Frame, ids: list[int]) -> float:
             feed[output.replace("present", "past_key_values")] = value
     empty = np.empty((1, data["captioner"]["heads"], 0, data["captioner"]["head_dim"]), np.float32)
     feed |= {f"past_key_values.{i}.decoder.{kind}": empty for i in layers for kind in kinds}
-    total, row = 0.0, [data["generation"]["start_token"]]
+    total, row = 0.0, [data["generation"]["prompt"][0]]
     for token in ids:
         (logits,) = decoder.run(["logits"], feed | {"input_ids": np.array([row], np.int64)})
         last = logits[0, -1].astype(np.float64)
@@ -289,7 +290,7 @@ def test_the_reference_sees_the_frame_by_its_own_preprocessing(
     own = read_bundle(path.parent)
     canvas = to_canvas(FRAME.pixels, own.manifest.preprocessing)
     said = said_of(read_bundle(checked_bundle))
-    captioner = CrossAttentionCaptioner(own, "cpu")
+    captioner = OnnxCaptioner(own, "cpu")
     likely = captioner.log_probability(captioner.encode(canvas), said.text, finished=said.ended)
     assert here.contradiction(said) == pytest.approx(said.log_probability - likely, abs=1e-4)
     assert np.array_equal(encodings[0], canvas)
@@ -320,7 +321,7 @@ def test_without_the_time_to_examine_there_is_no_opinion(
 @pytest.mark.parametrize("by_views", [False, True])
 def test_the_answer_is_the_references_own_caption(bundle: Bundle, *, by_views: bool) -> None:
     own = read_bundle(bundle.directory / "reference")
-    captioner = CrossAttentionCaptioner(own, "cpu")
+    captioner = OnnxCaptioner(own, "cpu")
     preprocessing = own.manifest.preprocessing
     canvas = to_canvas(FRAME.pixels, preprocessing)
     several = captioner.encode_views(views(canvas, preprocessing.resample))

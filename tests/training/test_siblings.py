@@ -16,6 +16,8 @@ from srd_edge.attacks.tiny import TinyConfig, build_tiny
 from srd_edge.attacks.victims import MANIFEST as VICTIM_FILE
 from srd_edge.errors import UsageError
 from srd_edge.export.bundle_export import _check_match, _observation
+from srd_edge.export.source import Source, open_source
+from srd_edge.runtime.bundle_specs import ObservationSpec
 from srd_edge.training import policy_training
 from srd_edge.training.checkpoints import PolicyCheckpoint, load_policy
 from srd_edge.training.datasets import open_dataset
@@ -121,17 +123,21 @@ def test_without_siblings_the_suspect_alone_is_looked_at(
     assert changed.sum() == 12, "the attack's own rate"
 
 
+def observed(source: Source) -> ObservationSpec:
+    return _observation(source, source.components())
+
+
 def test_it_belongs_to_no_captioner_and_fits_those_of_the_same_shape(
     policy: PolicyCheckpoint, config: TrainConfig, siblings: tuple[str, ...]
 ) -> None:
     assert policy.provenance["captioner"] is None
     for name in (config.captioner, *siblings):
-        captioner = load_captioner(name)
-        _check_match(policy, captioner, _observation(captioner))
+        source = open_source(name)
+        _check_match(policy, source, observed(source))
     of_one = replace(policy, provenance={"captioner": load_captioner(siblings[0]).fingerprint()})
-    other = load_captioner(siblings[1])
+    other = open_source(siblings[1])
     with pytest.raises(UsageError, match="trained on"):
-        _check_match(of_one, other, _observation(other))
+        _check_match(of_one, other, observed(other))
 
 
 def test_the_models_of_the_check_are_kept_with_it(

@@ -1,0 +1,118 @@
+"""BLIP for captioning: a ViT, and a BERT-like decoder with cross-attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from srd_edge.export.component import Component
+from srd_edge.export.families.family import (
+    Prompt,
+    caches,
+    cross_attention_decoder,
+    encoder,
+    present,
+    split_heads,
+)
+from srd_edge.runtime.bundle_specs import CaptionerSpec
+
+
+class Blip:
+    """See the module's text."""
+
+    name = "blip"
+    model_types: tuple[str, ...] = ("blip",)
+
+    def prompt(self, model: Any, tokenizer: Any, text: str) -> Prompt:
+        # As ``generate`` has it: the class token gives way to the start token, and the separator
+        # at the end goes.
+        ids = tokenizer(text).input_ids[1:-1] if text else []
+        return Prompt((model.config.text_config.bos_token_id, *ids))
+
+    def end_tokens(self, model: Any) -> tuple[int, ...]:
+        return (model.config.text_config.sep_token_id,)
+
+    def settings(self, model: Any) -> Any:
+        return model.text_decoder.generation_config
+
+    def grid(self, model: Any, height: int, width: int) -> tuple[int, int]:
+        patch = model.config.vision_config.patch_size
+        return height // patch, width // patch
+
+    def spec(self, model: Any, files: dict[str, str]) -> CaptionerSpec:
+        config = model.config.text_config
+        return CaptionerSpec(
+            family=self.name,
+            decoding="cross-attention",
+            components=files,
+            layers=config.num_hidden_layers,
+            heads=config.num_attention_heads,
+            head_dim=config.hidden_size // config.num_attention_heads,
+        )
+
+    def components(
+        self, model: Any, prompt: Prompt, height: int, width: int
+    ) -> dict[str, Component]:
+        spec = self.spec(model, {})
+        look = _Encoder(model).eval()
+        seeing = encoder(spec, "encoder_model", look, height, width)
+        with torch.no_grad():
+            _, *memory = look(seeing.inputs["pixel_values"])
+        return {
+            "encoder": seeing,
+            "decoder": cross_attention_decoder(spec, _Decoder(model).eval(), memory),
+        }
+
+    def generate(
+        self, model: Any, pixel_values: torch.Tensor, prompt: Prompt, settings: dict[str, Any]
+    ) -> list[list[int]]:
+        separator = model.config.text_config.sep_token_id
+        given = torch.tensor([[*prompt.ids, separator]]).repeat(len(pixel_values), 1)
+        tokens = model.generate(pixel_values, input_ids=given, **settings)
+        rows: list[list[int]] = tokens[:, len(prompt.ids) :].tolist()
+        return rows
+
+
+class _Encoder(nn.Module):
+    """The patches' features and every decoder layer's cross-attention keys and values."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.vision: Any = model.vision_model
+        layers = model.text_decoder.bert.encoder.layer
+        self.cross = nn.ModuleList(layer.crossattention.self for layer in layers)
+
+    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        hidden = self.vision(pixel_values).last_hidden_state
+        outputs = [hidden[:, 1:]]
+        attention: Any
+        for attention in self.cross:
+            heads = attention.num_attention_heads
+            outputs += [
+                split_heads(part(hidden), heads) for part in (attention.key, attention.value)
+            ]
+        return tuple(outputs)
+
+
+class _Decoder(nn.Module):
+    """One call of the text decoder with flat caches."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.decoder = model.text_decoder
+        self.layers = model.config.text_config.num_hidden_layers
+
+    def forward(self, input_ids: torch.Tensor, *flat: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        # Only that there is one matters: the cross-attention cache is already filled.
+        batch, heads, length, head_dim = flat[-1].shape
+        picture = input_ids.new_zeros((batch, length, heads * head_dim), dtype=torch.float32)
+        out = self.decoder(
+            input_ids=input_ids,
+            encoder_hidden_states=picture,
+            past_key_values=caches(flat, self.layers),
+            use_cache=True,
+            is_decoder=True,
+        )
+        return (out.logits, *present(out.past_key_values.self_attention_cache))

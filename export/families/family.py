@@ -1,0 +1,154 @@
+"""What a captioner family has to say of itself, and what several of them share.
+
+A family is one file beside this one. It takes a transformers model apart into graphs that one of
+the runtime's two kinds of decoder can drive (`runtime/decoders.py`), and says how a prompt becomes
+token ids. docs/families.md says how to add one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from transformers import GenerationConfig
+from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+
+from srd_edge.export.component import Component
+from srd_edge.runtime.bundle_specs import CaptionerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The token ids that a captioner is given besides the picture.
+
+    Args:
+        ids: what the decoder reads first, after the picture where there is a prefix.
+        before, after: around the picture, in a prefix.
+        built_in: what the encoder reads, as constants of its graph.
+    """
+
+    ids: tuple[int, ...] = ()
+    before: tuple[int, ...] = ()
+    after: tuple[int, ...] = ()
+    built_in: tuple[int, ...] = ()
+
+
+class Family(Protocol):
+    """How models of some types are exported."""
+
+    name: str
+    model_types: tuple[str, ...]
+
+    def prompt(self, model: Any, tokenizer: Any, text: str) -> Prompt:
+        """The ids for a prompt in words, "" for the family's own.
+
+        Args:
+            model: a model of the family.
+            tokenizer: transformers' tokenizer for it.
+            text: what the caption is to go on from, or the question, as the family has it.
+        """
+        ...
+
+    def end_tokens(self, model: Any) -> tuple[int, ...]:
+        """The ids that end a caption."""
+        ...
+
+    def settings(self, model: Any) -> GenerationConfig:
+        """The generation settings that ``generate`` goes by."""
+        ...
+
+    def grid(self, model: Any, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the features of a picture of so many pixels."""
+        ...
+
+    def spec(self, model: Any, files: dict[str, str]) -> CaptionerSpec:
+        """The manifest's description of ``model``, whose graphs are ``files``."""
+        ...
+
+    def components(
+        self, model: Any, prompt: Prompt, height: int, width: int
+    ) -> dict[str, Component]:
+        """The graphs to be; the encoder's first output is (B, rows * columns, C) features."""
+        ...
+
+    def generate(
+        self, model: Any, pixel_values: torch.Tensor, prompt: Prompt, settings: dict[str, Any]
+    ) -> list[list[int]]:
+        """The ids that transformers' own ``generate`` adds to the prompt, end tokens included.
+
+        Args:
+            model: in eval mode.
+            pixel_values: (B, 3, H, W) float32.
+            prompt: what ``prompt`` gave.
+            settings: for ``generate``.
+        """
+        ...
+
+
+def caches(flat: Sequence[torch.Tensor], layers: int) -> EncoderDecoderCache:
+    """A cache of (key, value) pairs, layer by layer; those of cross-attention after the others.
+
+    Without any of cross-attention, the second half is empty.
+    """
+    own, cross = DynamicCache(), DynamicCache()
+    for layer in range(layers):
+        own.update(flat[2 * layer], flat[2 * layer + 1], layer)
+    for layer in range(len(flat) // 2 - layers):
+        at = 2 * (layers + layer)
+        cross.update(flat[at], flat[at + 1], layer)
+    return EncoderDecoderCache(own, cross)
+
+
+def present(cache: Any) -> list[torch.Tensor]:
+    """The (key, value) pairs of a ``DynamicCache``, layer by layer."""
+    return [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
+
+
+def split_heads(hidden: torch.Tensor, heads: int) -> torch.Tensor:
+    """(B, N, heads * D) -> (B, heads, N, D)."""
+    return hidden.view(*hidden.shape[:2], heads, -1).transpose(1, 2)
+
+
+def cross_attention_decoder(
+    spec: CaptionerSpec, module: torch.nn.Module, memory: Sequence[torch.Tensor]
+) -> Component:
+    """The decoder graph of the cross-attention kind.
+
+    Args:
+        spec: of the model.
+        module: takes input_ids and all keys and values by position; gives logits and its own keys
+            and values.
+        memory: the cross-attention keys and values of two pictures, for example.
+    """
+    own = spec.kv_names("past_key_values", "decoder")
+    cross = spec.kv_names("past_key_values", "encoder")
+    # Sequence and past of at least 2: torch.export takes a length of 1 for a constant.
+    inputs = {"input_ids": torch.ones(2, 2, dtype=torch.int64)}
+    # A tensor each: torch.export takes one that is passed twice for one input.
+    inputs |= {name: torch.randn(2, spec.heads, 3, spec.head_dim) for name in own}
+    inputs |= {name: t.contiguous() for name, t in zip(cross, memory, strict=True)}
+    dynamic = {"input_ids": {0: "batch", 1: "sequence"}}
+    dynamic |= {name: {0: "batch", 2: "past"} for name in own}
+    dynamic |= {name: {0: "batch", 2: "picture"} for name in cross}
+    outputs = ("logits", *spec.kv_names("present", "decoder"))
+    return Component("decoder_model", module, inputs, outputs, dynamic)
+
+
+def encoder(
+    spec: CaptionerSpec, file_stem: str, module: torch.nn.Module, height: int, width: int
+) -> Component:
+    """The encoder graph: pixel_values -> features, and what the decoder needs of the picture."""
+    return Component(
+        file_stem,
+        module,
+        {"pixel_values": torch.randn(2, 3, height, width)},
+        ("last_hidden_state", *spec.memory_names),
+        {"pixel_values": {0: "batch"}},
+    )
+
+
+def token_ids(ids: int | list[int]) -> tuple[int, ...]:
+    """One id or several, as transformers' settings have them."""
+    return (ids,) if isinstance(ids, int) else tuple(ids)

@@ -1,0 +1,102 @@
+"""GIT: a CLIP vision model whose features stand before the words in one decoder.
+
+The picture's tokens attend to each other both ways and nothing but each other; the words, whose
+positions are counted from 0, attend to the picture and backwards. The decoder graph takes a first
+call, with nothing in its cache, for the picture.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.cache_utils import DynamicCache
+
+from srd_edge.export.component import Component
+from srd_edge.export.families.family import Prompt, present
+from srd_edge.export.families.prefix import prefix_components, prefix_mask
+from srd_edge.runtime.bundle_specs import CaptionerSpec
+
+
+class Git:
+    """See the module's text."""
+
+    name = "git"
+    model_types: tuple[str, ...] = ("git",)
+
+    def prompt(self, model: Any, tokenizer: Any, text: str) -> Prompt:
+        ids = tokenizer(text, add_special_tokens=False).input_ids if text else []
+        return Prompt((model.config.bos_token_id, *ids))
+
+    def end_tokens(self, model: Any) -> tuple[int, ...]:
+        return (model.config.eos_token_id,)
+
+    def settings(self, model: Any) -> Any:
+        return model.generation_config
+
+    def grid(self, model: Any, height: int, width: int) -> tuple[int, int]:
+        patch = model.config.vision_config.patch_size
+        return height // patch, width // patch
+
+    def spec(self, model: Any, files: dict[str, str]) -> CaptionerSpec:
+        config = model.config
+        return CaptionerSpec(
+            family=self.name,
+            decoding="prefix",
+            components=files,
+            layers=config.num_hidden_layers,
+            heads=config.num_attention_heads,
+            head_dim=config.hidden_size // config.num_attention_heads,
+        )
+
+    def components(
+        self, model: Any, prompt: Prompt, height: int, width: int
+    ) -> dict[str, Component]:
+        parts = _Vision(model), _Embedding(model), _Decoder(model)
+        return prefix_components(self.spec(model, {}), *parts, (height, width), positions=True)
+
+    def generate(
+        self, model: Any, pixel_values: torch.Tensor, prompt: Prompt, settings: dict[str, Any]
+    ) -> list[list[int]]:
+        given = torch.tensor([prompt.ids]).expand(len(pixel_values), -1)
+        tokens = model.generate(pixel_values=pixel_values, input_ids=given, **settings)
+        rows: list[list[int]] = tokens[:, given.shape[1] :].tolist()
+        return rows
+
+
+class _Vision(nn.Module):
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.vision, self.project = model.git.image_encoder, model.git.visual_projection
+
+    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        hidden = self.vision(pixel_values).last_hidden_state
+        return hidden[:, 1:], self.project(hidden)
+
+
+class _Embedding(nn.Module):
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.embeddings = model.git.embeddings
+
+    def forward(self, input_ids: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
+        embedded: torch.Tensor = self.embeddings(input_ids=input_ids, position_ids=position_ids)
+        return embedded
+
+
+class _Decoder(nn.Module):
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.encoder, self.output = model.git.encoder, model.output
+
+    def forward(
+        self, inputs_embeds: torch.Tensor, logits_to_keep: torch.Tensor, *flat: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        cache = DynamicCache()
+        for layer in range(len(flat) // 2):
+            cache.update(flat[2 * layer], flat[2 * layer + 1], layer)
+        mask = prefix_mask(inputs_embeds, flat[0].shape[2], both_ways=True)
+        out = self.encoder(inputs_embeds, attention_mask=mask, past_key_values=cache)
+        logits = self.output(out.last_hidden_state[:, logits_to_keep])
+        return (logits, *present(out.past_key_values))

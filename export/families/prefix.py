@@ -1,0 +1,189 @@
+"""What families of the prefix kind share: graphs, masks, prompts with a place for the picture."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+from torch import nn
+from transformers.cache_utils import DynamicCache
+
+from srd_edge.errors import UsageError
+from srd_edge.export.component import Component
+from srd_edge.export.families.family import Prompt, encoder, present
+from srd_edge.runtime.bundle_specs import CaptionerSpec
+
+QUESTION: Final = "Write a short caption for this image."
+"""What a chat model is asked where nothing else is."""
+
+
+def prefix_spec(family: str, files: dict[str, str], text: Any) -> CaptionerSpec:
+    """The manifest's description of a captioner with such a text model.
+
+    Args:
+        family: its name.
+        files: its graphs.
+        text: the text model's configuration.
+    """
+    heads = text.num_attention_heads
+    return CaptionerSpec(
+        family=family,
+        decoding="prefix",
+        components=files,
+        layers=text.num_hidden_layers,
+        heads=getattr(text, "num_key_value_heads", None) or heads,
+        head_dim=getattr(text, "head_dim", None) or text.hidden_size // heads,
+    )
+
+
+def prefix_components(
+    spec: CaptionerSpec,
+    vision: nn.Module,
+    embedding: nn.Module,
+    decoder: nn.Module,
+    size: tuple[int, int],
+    *,
+    positions: bool = False,
+) -> dict[str, Component]:
+    """The three graphs of a prefix captioner.
+
+    Args:
+        spec: of the model.
+        vision: pixel_values (B, 3, H, W) -> features (B, N, C) and embeddings (B, P, D).
+        embedding: input_ids (B, S) -> inputs_embeds (B, S, D).
+        decoder: inputs_embeds (B, S, D), logits_to_keep (K,) indices into S, then keys and values
+            (B, heads, P, head_dim) by position -> logits (B, K, V), keys and values.
+        size: height and width of the canvas.
+        positions: whether ``embedding`` takes position_ids (1, S) too, counted from the first word.
+    """
+    seeing = encoder(spec, "vision_encoder", vision.eval(), *size)
+    ids = {"input_ids": torch.ones(2, 3, dtype=torch.int64)}
+    axes = {"input_ids": {0: "batch", 1: "sequence"}}
+    if positions:
+        ids["position_ids"] = torch.arange(3)[None]
+        axes["position_ids"] = {1: "sequence"}
+    with torch.no_grad():
+        embedded = embedding(*ids.values())
+    past = spec.kv_names("past_key_values", "decoder")
+    inputs = {
+        "inputs_embeds": torch.randn_like(embedded),
+        "logits_to_keep": torch.tensor([1, 2]),
+    }
+    inputs |= {name: torch.randn(2, spec.heads, 4, spec.head_dim) for name in past}
+    dynamic = {"inputs_embeds": {0: "batch", 1: "sequence"}, "logits_to_keep": {0: "kept"}}
+    dynamic |= {name: {0: "batch", 2: "past"} for name in past}
+    outputs = ("logits", *spec.kv_names("present", "decoder"))
+    return {
+        "encoder": seeing,
+        "embed_tokens": Component("embed_tokens", embedding.eval(), ids, ("inputs_embeds",), axes),
+        "decoder": Component("decoder_model", decoder.eval(), inputs, outputs, dynamic),
+    }
+
+
+class Embedding(nn.Module):
+    """Token ids to what the text model reads."""
+
+    def __init__(self, tokens: Any) -> None:
+        super().__init__()
+        self.tokens = tokens
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        embedded: torch.Tensor = self.tokens(input_ids)
+        return embedded
+
+
+class CausalDecoder(nn.Module):
+    """One call of a causal text model of transformers, with a flat cache.
+
+    Args:
+        model: the text model without its head.
+        head: hidden states -> logits.
+        both_ways: whether what is read first, with nothing in the cache, looks ahead too.
+        first: number of the first position.
+    """
+
+    def __init__(self, model: Any, head: Any, *, both_ways: bool = False, first: int = 0) -> None:
+        super().__init__()
+        self.model, self.head = model, head
+        self.both_ways, self.first = both_ways, first
+
+    def forward(
+        self, inputs_embeds: torch.Tensor, logits_to_keep: torch.Tensor, *flat: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        past = flat[0].shape[2]
+        mask = prefix_mask(inputs_embeds, past, both_ways=self.both_ways)
+        positions = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + past
+        out = self.model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=mask,
+            position_ids=positions[None] + self.first,
+            past_key_values=cache_of(flat),
+            use_cache=True,
+        )
+        logits = self.head(out.last_hidden_state[:, logits_to_keep])
+        return (logits, *present(out.past_key_values))
+
+
+def cache_of(flat: tuple[torch.Tensor, ...]) -> DynamicCache:
+    """(key, value) pairs, layer by layer, as transformers' cache."""
+    cache = DynamicCache()
+    for layer in range(len(flat) // 2):
+        cache.update(flat[2 * layer], flat[2 * layer + 1], layer)
+    return cache
+
+
+def prefix_mask(embeds: torch.Tensor, past: int, *, both_ways: bool) -> torch.Tensor:
+    """(1, 1, S, past + S) float32, 0 where a position may be looked at.
+
+    Args:
+        embeds: (B, S, D).
+        past: positions in the cache.
+        both_ways: whether what is read first, with nothing in the cache, looks ahead too.
+    """
+    count = embeds.shape[1]
+    reading = torch.arange(count, device=embeds.device)[:, None] + past
+    allowed = torch.arange(past + count, device=embeds.device)[None] <= reading
+    if both_ways:
+        allowed = allowed | (torch.full((1, 1), past, device=embeds.device) == 0)
+    lowest = torch.finfo(embeds.dtype).min
+    return torch.where(allowed, 0.0, lowest).to(embeds.dtype)[None, None]
+
+
+def chat_prompt(tokenizer: Any, image_token: int, text: str, otherwise: str) -> Prompt:
+    """A question about a picture, in the words of the tokenizer's chat template.
+
+    Args:
+        tokenizer: with or without a chat template.
+        image_token: the id that stands for the picture.
+        text: the question; "" for ``QUESTION``.
+        otherwise: the conversation where there is no template, with {image} and {text} in it.
+    """
+    question = text or QUESTION
+    if tokenizer.chat_template:
+        content = [{"type": "image"}, {"type": "text", "text": question}]
+        said = tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        )
+    else:
+        picture = tokenizer.convert_ids_to_tokens(image_token)
+        said = otherwise.format(image=picture, text=question)
+    ids = tokenizer(said, add_special_tokens=not starts_itself(tokenizer, said)).input_ids
+    if ids.count(image_token) != 1:
+        raise UsageError(
+            expected=f"a chat template with one place for a picture (token {image_token})",
+            found=f"{ids.count(image_token)} in {said!r}",
+            do="correct the model's chat template",
+        )
+    at = ids.index(image_token)
+    return Prompt(before=tuple(ids[:at]), after=tuple(ids[at + 1 :]))
+
+
+def starts_itself(tokenizer: Any, text: str) -> bool:
+    """Whether a template has written the start token already."""
+    return tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token)
+
+
+def whole_prompt(prompt: Prompt, image_token: int, features: int, rows: int) -> torch.Tensor:
+    """(rows, length) ids as transformers wants them, a placeholder for each of the features."""
+    ids = [*prompt.before, *[image_token] * features, *prompt.after, *prompt.ids]
+    return torch.tensor([ids]).repeat(rows, 1)

@@ -1,0 +1,140 @@
+"""VisionEncoderDecoder with a GPT-2 decoder: ``tiny``, ViT-GPT2.
+
+The cross-attention keys and values depend on the picture alone: the encoder graph computes them
+once. A ViT's class token is kept for the decoder and left out of the features.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from srd_edge.errors import UsageError
+from srd_edge.export.component import Component
+from srd_edge.export.families.family import (
+    Prompt,
+    caches,
+    cross_attention_decoder,
+    encoder,
+    present,
+    split_heads,
+)
+from srd_edge.runtime.bundle_specs import CaptionerSpec
+
+
+class VisionEncoderDecoder:
+    """See the module's text."""
+
+    name = "vision-encoder-decoder"
+    model_types: tuple[str, ...] = ("vision-encoder-decoder",)
+
+    def prompt(self, model: Any, tokenizer: Any, text: str) -> Prompt:
+        start = model.generation_config.decoder_start_token_id
+        ids = tokenizer(text, add_special_tokens=False).input_ids if text else []
+        return Prompt((start, *ids))
+
+    def end_tokens(self, model: Any) -> tuple[int, ...]:
+        return (model.generation_config.eos_token_id,)
+
+    def settings(self, model: Any) -> Any:
+        return model.generation_config
+
+    def grid(self, model: Any, height: int, width: int) -> tuple[int, int]:
+        config = model.encoder.config
+        own = getattr(config, "grid", None)
+        if own is not None:
+            return int(own[0]), int(own[1])
+        patch = getattr(config, "patch_size", None)
+        if not isinstance(patch, int):
+            raise UsageError(
+                expected="an encoder whose features lie on a grid, such as ViT",
+                found=f"one of type {config.model_type}",
+                do="choose another captioner",
+            )
+        return height // patch, width // patch
+
+    def spec(self, model: Any, files: dict[str, str]) -> CaptionerSpec:
+        config = model.decoder.config
+        if config.model_type != "gpt2":
+            raise UsageError(
+                expected="a VisionEncoderDecoder model with a GPT-2 decoder",
+                found=f"a {config.model_type} decoder",
+                do="choose such a model",
+            )
+        return CaptionerSpec(
+            family=self.name,
+            decoding="cross-attention",
+            components=files,
+            layers=config.n_layer,
+            heads=config.n_head,
+            head_dim=config.n_embd // config.n_head,
+        )
+
+    def components(
+        self, model: Any, prompt: Prompt, height: int, width: int
+    ) -> dict[str, Component]:
+        spec = self.spec(model, {})
+        rows, columns = self.grid(model, height, width)
+        look = _Encoder(model, rows * columns).eval()
+        seeing = encoder(spec, "encoder_model", look, height, width)
+        with torch.no_grad():
+            _, *memory = look(seeing.inputs["pixel_values"])
+        return {
+            "encoder": seeing,
+            "decoder": cross_attention_decoder(spec, _Decoder(model).eval(), memory),
+        }
+
+    def generate(
+        self, model: Any, pixel_values: torch.Tensor, prompt: Prompt, settings: dict[str, Any]
+    ) -> list[list[int]]:
+        given = torch.tensor([prompt.ids]).expand(len(pixel_values), -1)
+        tokens = model.generate(pixel_values, decoder_input_ids=given, **settings)
+        rows: list[list[int]] = tokens[:, given.shape[1] :].tolist()
+        return rows
+
+
+class _Encoder(nn.Module):
+    """The picture's features and every decoder layer's cross-attention keys and values."""
+
+    def __init__(self, model: Any, features: int) -> None:
+        super().__init__()
+        self.encoder: Any = model.encoder
+        self.features = features
+        self.project: nn.Module = getattr(model, "enc_to_dec_proj", nn.Identity())
+        self.cross = nn.ModuleList(block.crossattention for block in model.decoder.transformer.h)
+
+    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        hidden = self.encoder(pixel_values).last_hidden_state
+        projected = self.project(hidden)
+        outputs = [hidden[:, hidden.shape[1] - self.features :]]
+        attention: Any
+        for attention in self.cross:
+            keys_values = attention.c_attn(projected).chunk(2, dim=2)
+            outputs += [split_heads(part, attention.num_heads) for part in keys_values]
+        return tuple(outputs)
+
+
+class _Decoder(nn.Module):
+    """One call of the decoder with flat caches."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.decoder = model.decoder
+        self.layers = len(model.decoder.transformer.h)
+
+    def forward(self, input_ids: torch.Tensor, *flat: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        # Only its length is used: the cross-attention cache is already filled.
+        batch, heads, length, head_dim = flat[-1].shape
+        picture = input_ids.new_zeros((batch, length, heads * head_dim), dtype=torch.float32)
+        past = flat[0].shape[2]
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device) + past
+        out = self.decoder(
+            input_ids=input_ids,
+            position_ids=positions[None],
+            encoder_hidden_states=picture,
+            past_key_values=caches(flat, self.layers),
+            use_cache=True,
+        )
+        return (out.logits, *present(out.past_key_values.self_attention_cache))

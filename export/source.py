@@ -1,0 +1,193 @@
+"""The captioner that is exported: read by its name, whatever its family."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    GenerationConfig,
+)
+
+from srd_edge.attacks.captioner import Captioner
+from srd_edge.errors import UsageError
+from srd_edge.export.component import Component
+from srd_edge.export.families import family_of
+from srd_edge.export.families.family import Family, Prompt
+from srd_edge.kernels.preprocess import Preprocessing
+from srd_edge.runtime.bundle_specs import CaptionerSpec
+from srd_edge.runtime.generation_specs import EarlyStopping, GenerationDefaults
+
+_NEW_TOKENS: Final = 20
+"""Longest caption of a model that names none, as in transformers."""
+_STOPPING: Final[dict[Any, EarlyStopping]] = {
+    None: "heuristic",
+    False: "heuristic",
+    True: "first",
+    "never": "never",
+}
+_UNKNOWN: Final = {
+    "bad_words_ids": None,
+    "num_beam_groups": 1,
+    "constraints": None,
+    "force_words_ids": None,
+    "sequence_bias": None,
+    "begin_suppress_tokens": None,
+    "encoder_repetition_penalty": 1.0,
+    "encoder_no_repeat_ngram_size": 0,
+    "exponential_decay_length_penalty": None,
+    "guidance_scale": 1.0,
+    "diversity_penalty": 0.0,
+    "renormalize_logits": False,
+}
+"""Settings of transformers that change what is said and that no runtime of ours knows, with the
+values that change nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A captioner and what its family knows about it.
+
+    Args:
+        name: the directory or hub name that it came from.
+        captioner: model, tokenizer, preprocessing.
+        family: how it is exported.
+        prompt: the ids that it is given besides a picture.
+        generation: how the bundle is to decode.
+    """
+
+    name: str
+    captioner: Captioner
+    family: Family
+    prompt: Prompt
+    generation: GenerationDefaults
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of its canvas."""
+        spec = self.captioner.preprocessing
+        return spec.height, spec.width
+
+    def components(self) -> dict[str, Component]:
+        """The graphs that are to be exported."""
+        return self.family.components(self.captioner.model, self.prompt, *self.size)
+
+    def spec(self, files: dict[str, str]) -> CaptionerSpec:
+        """The manifest's description of the captioner, whose graphs are ``files``."""
+        spec = self.family.spec(self.captioner.model, files)
+        return replace(spec, before=self.prompt.before, after=self.prompt.after)
+
+
+def open_source(
+    name: str | Path,
+    *,
+    prompt: str = "",
+    beams: int | None = None,
+    max_new_tokens: int | None = None,
+) -> Source:
+    """Read a captioner from a directory or a hub name.
+
+    Weights are read from safetensors only, all of them must be there, and no remote code is run.
+
+    Args:
+        name: where it is.
+        prompt: words that the family puts before the caption, or asks; "" for its own.
+        beams, max_new_tokens: in place of the model's own generation settings.
+
+    Raises:
+        UsageError: when there is no such model, or it cannot be exported.
+    """
+    safely = {"trust_remote_code": False}
+    try:
+        config = AutoConfig.from_pretrained(name, **safely)
+        family = family_of(config.model_type, str(name))
+        model, loaded = AutoModelForImageTextToText.from_pretrained(
+            name, use_safetensors=True, output_loading_info=True, **safely
+        )
+        tokenizer = AutoTokenizer.from_pretrained(name, **safely)
+        image_processor = AutoImageProcessor.from_pretrained(name, **safely)
+    except UsageError:
+        raise
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise UsageError(
+            expected="a captioner's directory or hub name, with weights in safetensors",
+            found=f"{name}: {' '.join(str(error).split())[:300]}",
+            do="check the name, or train one with `srd-edge attack --captioner tiny`",
+        ) from error
+    # Poolers are for classification; nothing of a captioner goes through them.
+    missing = sorted(key for key in loaded["missing_keys"] if ".pooler." not in key)
+    if missing:
+        raise UsageError(
+            expected=f"all weights of a {config.model_type} captioner in {name}",
+            found=f"{len(missing)} missing, {missing[0]} among them",
+            do="fetch the checkpoint again",
+        )
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise UsageError(
+            expected=f"a tokenizer.json in {name}",
+            found=type(tokenizer).__name__,
+            do="convert its tokenizer with transformers first",
+        )
+    given = family.prompt(model, tokenizer, prompt)
+    captioner = Captioner(
+        model.eval(), backend, Preprocessing.from_image_processor(image_processor.to_dict())
+    )
+    ends = family.end_tokens(model)
+    defaults = generation_defaults(
+        family.settings(model), given, ends, beams=beams, max_new_tokens=max_new_tokens
+    )
+    return Source(str(name), captioner, family, given, defaults)
+
+
+def generation_defaults(
+    settings: GenerationConfig,
+    prompt: Prompt,
+    end_tokens: tuple[int, ...],
+    *,
+    beams: int | None = None,
+    max_new_tokens: int | None = None,
+) -> GenerationDefaults:
+    """What transformers' ``settings`` come to in the runtime.
+
+    Raises:
+        UsageError: a setting that changes captions and that the runtime does not know.
+    """
+    for name, neutral in _UNKNOWN.items():
+        value = getattr(settings, name, None)
+        if value not in (None, neutral, []):
+            raise UsageError(
+                expected=f"a generation setting {name} of {neutral}",
+                found=repr(value),
+                do="change it in the model's generation_config.json",
+            )
+    given = len(prompt.before) + len(prompt.after) + len(prompt.ids)
+    longest = max_new_tokens or settings.max_new_tokens
+    if longest is None:
+        longest = settings.max_length - given if settings.max_length else _NEW_TOKENS
+    shortest = settings.min_new_tokens
+    if shortest is None:
+        shortest = max((settings.min_length or 0) - given, 0)
+    return GenerationDefaults(
+        prompt=prompt.ids,
+        end_tokens=end_tokens,
+        max_new_tokens=max(longest, 1),
+        beams=beams or settings.num_beams or 1,
+        length_penalty=_or(settings.length_penalty, 1.0),
+        early_stopping=_STOPPING[settings.early_stopping],
+        min_new_tokens=shortest,
+        repetition_penalty=_or(settings.repetition_penalty, 1.0),
+        no_repeat_ngram=settings.no_repeat_ngram_size or 0,
+        suppress=tuple(settings.suppress_tokens or ()),
+        first_token=settings.forced_bos_token_id,
+        last_token=settings.forced_eos_token_id,
+    )
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else float(value)

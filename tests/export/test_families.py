@@ -1,0 +1,60 @@
+"""Every family says, token for token, what transformers' own ``generate`` says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from srd_edge.attacks.samples import Sample
+from srd_edge.export.bundle_export import ExportConfig, export_bundle
+from srd_edge.export.parity import transformers_tokens
+from srd_edge.export.source import open_source
+from srd_edge.kernels.frames import Pixels
+from srd_edge.runtime.bundle import Bundle
+from srd_edge.runtime.captioning import OnnxCaptioner
+
+PROMPTS = ("", "w3 w14 w15")
+LONGEST = 9
+
+
+def _same(pixels: Pixels) -> Pixels:
+    return pixels
+
+
+@pytest.fixture(scope="session")
+def exported(
+    family_model: Path, pictures: list[Any], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Bundle, Path]:
+    return bundle_of(family_model, pictures, tmp_path_factory.mktemp("exported"), ""), family_model
+
+
+def bundle_of(model: Path, pictures: list[Any], folder: Path, prompt: str) -> Bundle:
+    config = ExportConfig(
+        str(model), folder / "bundle", max_new_tokens=LONGEST, beams=1, prompt=prompt
+    )
+    samples = [Sample(f"{n}", ("w1 w2",), partial(_same, p)) for n, p in enumerate(pictures * 3)]
+    return export_bundle(config, samples, lambda _: None)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_captions_are_transformers_own(
+    exported: tuple[Bundle, Path], pictures: list[Any], tmp_path: Path, prompt: str, beams: int
+) -> None:
+    bundle, folder = exported
+    source = open_source(folder, prompt=prompt, beams=beams, max_new_tokens=LONGEST)
+    canvases = source.captioner.canvases(pictures)
+    truth = transformers_tokens(source, source.generation, canvases)
+    if prompt and source.prompt.built_in:
+        bundle = bundle_of(folder, pictures, tmp_path, prompt)
+    # Otherwise a prompt is data of the manifest, and the graphs are the same.
+    captioner = source.spec(dict(bundle.manifest.captioner.components))
+    manifest = replace(bundle.manifest, captioner=captioner, generation=source.generation)
+    runtime = OnnxCaptioner(replace(bundle, manifest=manifest), "cpu")
+    made = [list(runtime.generate(runtime.encode(canvas)).tokens) for canvas in canvases]
+    assert made == truth
+    assert len({tuple(row) for row in truth}) > 8, "captions that are all the same prove little"
