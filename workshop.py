@@ -156,6 +156,14 @@ def train(
 @_OUTPUT
 @click.option("--precision", type=click.Choice(["fp32", "int8"]), default="fp32")
 @click.option("--data", default="scenes", help="Pictures for calibration and parity.")
+@click.option("--prompt", default="", help="What captions go on from, or the question to a model.")
+@click.option("--beams", type=click.IntRange(1, 64), help="1 for greedy. Default: the model's own.")
+@click.option(
+    "--max-tokens",
+    "max_new_tokens",
+    type=click.IntRange(1, 4096),
+    help="Longest caption. Default: the model's own.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that is already there.")
 def export(data: str, **flags: Any) -> None:
     """Export a captioner and its policy to a verified ONNX bundle."""

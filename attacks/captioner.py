@@ -58,6 +58,12 @@ class Captioner:
         text = json.dumps(_image_processor(self.preprocessing), indent=2)
         (directory / _IMAGE_PROCESSOR).write_text(text + "\n", encoding="utf-8")
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the encoder's features; see ``encoder_grid``."""
+        spec = self.preprocessing
+        return encoder_grid(self.model, spec.height, spec.width)
+
     @torch.inference_mode()
     def caption(
         self, canvases: NDArray[np.uint8], batch: int = 64, *, prompt: str = ""
@@ -114,6 +120,28 @@ class Captioner:
             digest.update(name.encode())
             digest.update(tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def encoder_grid(model: Any, height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of what a VisionEncoderDecoder's encoder sees of so many pixels.
+
+    They are its last rows * columns features: a ViT's class token stands before them.
+
+    Raises:
+        UsageError: its features lie on no grid.
+    """
+    config = model.encoder.config
+    grid = getattr(config, "grid", None)
+    if grid is not None:
+        return int(grid[0]), int(grid[1])
+    patch = getattr(config, "patch_size", None)
+    if not isinstance(patch, int):
+        raise UsageError(
+            expected="an encoder whose features lie on a grid, such as ViT",
+            found=f"one of type {config.model_type}",
+            do="choose another captioner",
+        )
+    return height // patch, width // patch
 
 
 def load_captioner(name: str | Path) -> Captioner:

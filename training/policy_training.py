@@ -36,7 +36,7 @@ from srd_edge.training.references import (
     captioner_captions,
     consensus_captions,
 )
-from srd_edge.training.suspect import Suspect, grid_of
+from srd_edge.training.suspect import Suspect
 
 CONFIG_FILE: Final = "training.json"
 
@@ -142,8 +142,8 @@ def new_network(suspect: Suspect, actions: str, seed: int, *, duelling: bool = F
     import torch
 
     torch.manual_seed(seed)
-    places, channels = _feature_shape(suspect)
-    rows, columns = grid_of(suspect, places)
+    _, channels = _feature_shape(suspect)
+    rows, columns = suspect.captioner.grid
     config = QNetworkConfig(rows, columns, channels, duelling=duelling)
     return QNetwork(config, PRESETS[actions])
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from transformers.modeling_outputs import BaseModelOutput
 
 from srd_edge.attacks.captioner import Captioner
-from srd_edge.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +17,7 @@ class Seen:
     """What one look at a batch of canvases gave.
 
     Args:
-        features: (B, N, C) float32, the encoder's last hidden state.
+        features: (B, rows * columns, C) float32, the encoder's last hidden state on its grid.
         captions: B captions.
     """
 
@@ -44,22 +43,9 @@ class Suspect:
             do_sample=False,
             num_beams=1,
         )
-        return Seen(hidden.numpy(), self.captioner.decode(tokens))
+        rows, columns = self.captioner.grid
+        features = hidden[:, hidden.shape[1] - rows * columns :]
+        return Seen(features.numpy(), self.captioner.decode(tokens))
 
     def caption(self, canvases: NDArray[np.uint8]) -> list[str]:
         return self.look(canvases).captions
-
-
-def grid_of(suspect: Suspect, tokens: int) -> tuple[int, int]:
-    """Rows and columns of the encoder's features; a square where the encoder does not say."""
-    grid = getattr(suspect.captioner.model.encoder.config, "grid", None)
-    if grid is not None:
-        return int(grid[0]), int(grid[1])
-    side = int(tokens**0.5)
-    if side * side != tokens:
-        raise UsageError(
-            expected="an encoder whose features lie on a grid",
-            found=f"{tokens} features",
-            do="use an encoder without extra tokens",
-        )
-    return side, side

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from srd_edge.attacks.captioner import encoder_grid
 from srd_edge.errors import UsageError
 from srd_edge.export.component import Component
 from srd_edge.export.families.family import (
@@ -42,18 +43,7 @@ class VisionEncoderDecoder:
         return model.generation_config
 
     def grid(self, model: Any, height: int, width: int) -> tuple[int, int]:
-        config = model.encoder.config
-        own = getattr(config, "grid", None)
-        if own is not None:
-            return int(own[0]), int(own[1])
-        patch = getattr(config, "patch_size", None)
-        if not isinstance(patch, int):
-            raise UsageError(
-                expected="an encoder whose features lie on a grid, such as ViT",
-                found=f"one of type {config.model_type}",
-                do="choose another captioner",
-            )
-        return height // patch, width // patch
+        return encoder_grid(model, height, width)
 
     def spec(self, model: Any, files: dict[str, str]) -> CaptionerSpec:
         config = model.decoder.config

@@ -261,27 +261,35 @@ MAKERS: dict[str, Callable[[], tuple[Any, Any, Any]]] = {
 }
 
 
-@pytest.fixture(scope="session", params=list(MAKERS))
-def family_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a captioner whose captions differ from picture to picture."""
+def save(name: str, folder: Path) -> Path:
+    """A captioner whose captions differ from picture to picture."""
     torch.manual_seed(1)
-    model, tokenizer, image_processor = MAKERS[request.param]()
+    model, tokenizer, image_processor = MAKERS[name]()
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
-        for name, weight in model.named_parameters():
+        for weights, weight in model.named_parameters():
             if weight.ndim > 1:
                 fan_in = weight[0].numel()
                 weight.normal_(0, 1.7 / fan_in**0.5, generator=generator)
-            elif name.endswith("bias"):
+            elif weights.endswith("bias"):
                 weight.normal_(0, 0.3, generator=generator)
-            elif request.param == "paligemma-2":  # whose norms would let every word repeat itself
+            elif name == "paligemma-2":  # whose norms would let every word repeat itself
                 weight.normal_(1, 1, generator=generator)
-    folder = tmp_path_factory.mktemp(request.param)
     for part in (model, tokenizer, image_processor):
         part.save_pretrained(folder)
-    if request.param == "instructblip":
+    if name == "instructblip":
         word_tokenizer(wrapped=True).save_pretrained(folder / "qformer_tokenizer")
     return folder
+
+
+@pytest.fixture(scope="session", params=list(MAKERS))
+def family_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="session")
+def vit_gpt2_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save("vision-encoder-decoder", tmp_path_factory.mktemp("vit-gpt2"))
 
 
 @pytest.fixture(scope="session")

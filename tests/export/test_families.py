@@ -7,8 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from srd_edge.attacks.captioner import load_captioner
 from srd_edge.attacks.samples import Sample
 from srd_edge.export.bundle_export import ExportConfig, export_bundle
 from srd_edge.export.parity import transformers_tokens
@@ -16,6 +18,7 @@ from srd_edge.export.source import open_source
 from srd_edge.kernels.frames import Pixels
 from srd_edge.runtime.bundle import Bundle
 from srd_edge.runtime.captioning import OnnxCaptioner
+from srd_edge.training.suspect import Suspect
 
 PROMPTS = ("", "w3 w14 w15")
 LONGEST = 9
@@ -58,3 +61,20 @@ def test_captions_are_transformers_own(
     made = [list(runtime.generate(runtime.encode(canvas)).tokens) for canvas in canvases]
     assert made == truth
     assert len({tuple(row) for row in truth}) > 8, "captions that are all the same prove little"
+
+
+def test_a_policy_sees_in_training_what_it_sees_on_the_device(
+    vit_gpt2_model: Path, pictures: list[Any], tmp_path: Path
+) -> None:
+    """The patches of a ViT, without its class token."""
+    suspect = Suspect(load_captioner(vit_gpt2_model))
+    assert suspect.captioner.grid == (4, 4)
+    canvases = suspect.captioner.canvases(pictures)
+    seen = suspect.look(canvases).features
+    assert seen.shape == (len(pictures), 16, 24)
+    bundle = bundle_of(vit_gpt2_model, pictures, tmp_path, "")
+    observation = bundle.manifest.observation
+    assert (observation.rows, observation.columns, observation.channels) == (4, 4, 24)
+    runtime = OnnxCaptioner(bundle, "cpu")
+    for canvas, features in zip(canvases, seen, strict=True):
+        np.testing.assert_allclose(runtime.encode(canvas).features[0], features, atol=1e-4)
