@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 import click
 
 from srd_edge import __version__
+from srd_edge.checkup import CHECKUP
 from srd_edge.errors import SrdEdgeError, UsageError
 from srd_edge.workshop import WORKSHOP
 
@@ -84,7 +85,7 @@ def run(
         run_stage(config, _say)
 
 
-for command in WORKSHOP:
+for command in (*WORKSHOP, *CHECKUP):
     cli.add_command(command)
 
 

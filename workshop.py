@@ -154,7 +154,7 @@ def train(
 @click.option("--captioner", required=True, help="Directory or hub name.")
 @click.option("--policy", type=click.Path(path_type=Path), help="What `srd-edge train` wrote.")
 @_OUTPUT
-@click.option("--precision", type=click.Choice(["fp32", "int8"]), default="fp32")
+@click.option("--precision", type=click.Choice(["fp32", "fp16", "int8", "int4"]), default="fp32")
 @click.option("--data", default="scenes", help="Pictures for calibration and parity.")
 @click.option("--prompt", default="", help="What captions go on from, or the question to a model.")
 @click.option("--beams", type=click.IntRange(1, 64), help="1 for greedy. Default: the model's own.")

@@ -26,7 +26,7 @@ from srd_edge.export.check import (
     language_tokenizer,
 )
 from srd_edge.export.component import Component
-from srd_edge.export.graphs import OPSET, SUFFIX, Precision, export_graph, pixel_feeds, quantise
+from srd_edge.export.graphs import OPSET, SUFFIX, Precision, convert, export_graph, pixel_feeds
 from srd_edge.export.limits import with_limits
 from srd_edge.export.parity import check_fp32, measure_parity
 from srd_edge.export.policy import policy_component
@@ -56,7 +56,7 @@ class ExportConfig:
         captioner: a directory or hub name.
         output: the bundle's directory.
         policy: the policy's directory; None makes an undefended bundle.
-        precision: fp32 or int8.
+        precision: fp32, fp16, int8 or int4.
         overwrite: whether a bundle that is already there is replaced.
         prompt: words for the captioner, as its family takes them.
         beams, max_new_tokens: None for the model's own generation settings.
@@ -204,10 +204,10 @@ def _write_graph(
     path = work / _file_name(component.file_stem, precision)
     exported = work / f"{component.file_stem}_fp32_source.onnx"
     export_graph(component, exported)
-    if precision == "int8":
-        quantise(exported, path, feeds)
-    else:
+    if precision == "fp32":
         exported.replace(path)
+    else:
+        convert(exported, path, precision, feeds)
     size_mb, seconds = path.stat().st_size / 1e6, time.perf_counter() - start
     report(f"{name}: {path.name}, {size_mb:.2f} MB, {seconds:.1f} s")
     return path

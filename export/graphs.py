@@ -18,10 +18,19 @@ import torch
 from numpy.typing import NDArray
 
 from srd_edge.export.component import Component
+from srd_edge.export.weights import quantise_weights
 
-Precision: TypeAlias = Literal["fp32", "int8"]
+Precision: TypeAlias = Literal["fp32", "fp16", "int8", "int4"]
 OPSET: Final = 18
-SUFFIX: Final[dict[Precision, str]] = {"fp32": "", "int8": "_int8"}
+SUFFIX: Final[dict[Precision, str]] = {
+    "fp32": "",
+    "fp16": "_fp16",
+    "int8": "_int8",
+    "int4": "_q4",
+}
+"""Of file names, as transformers.js has them."""
+_IN_FP32: Final = ("LayerNormalization", "Softmax", "LogSoftmax", "ReduceMean", "Pow", "Range")
+"""What overflows or loses its small differences in half precision."""
 
 
 def export_graph(component: Component, target: Path) -> None:
@@ -76,11 +85,53 @@ def _strip_traces(model: onnx.ModelProto) -> None:
         tensor.ClearField("doc_string")
 
 
+def convert(
+    source: Path,
+    target: Path,
+    precision: Precision,
+    calibration: list[dict[str, NDArray[Any]]] | None,
+) -> None:
+    """Make a graph of another precision of the fp32 graph ``source``.
+
+    fp16 keeps float32 inputs and outputs. int8 and int4 go by what bounds the graph: an encoder's
+    arithmetic becomes int8 (static and calibrated where it convolves, dynamic where it attends), a
+    decoder, which has no calibration, reads its weights in blocks of 8 or 4 bits.
+
+    Args:
+        source: the fp32 graph.
+        target: where to write.
+        precision: not fp32.
+        calibration: feeds for an encoder; None for a decoder.
+    """
+    if precision == "fp16":
+        _halve(source, target)
+    elif calibration is None:
+        quantise_weights(source, target, 4 if precision == "int4" else 8)
+    else:
+        quantise(source, target, calibration if _convolves(source) else None)
+
+
+def _halve(source: Path, target: Path) -> None:
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    with _quiet():
+        model = convert_float_to_float16(
+            onnx.load(source), keep_io_types=True, op_block_list=list(_IN_FP32)
+        )
+    onnx.save(model, target)
+
+
+def _convolves(source: Path) -> bool:
+    """Whether there is more than the one convolution that cuts a picture into patches."""
+    nodes = onnx.load(source, load_external_data=False).graph.node
+    return [node.op_type for node in nodes].count("Conv") > 1
+
+
 def quantise(source: Path, target: Path, calibration: list[dict[str, NDArray[Any]]] | None) -> None:
-    """Make an int8 graph of the fp32 graph ``source``.
+    """Make a graph of int8 arithmetic of the fp32 graph ``source``.
 
     With calibration feeds: static QDQ, per channel, for graphs of convolutions. Without: dynamic
-    MatMul, for decoders and small heads (onnxruntime has no dynamic Conv).
+    MatMul (onnxruntime has no dynamic Conv).
 
     Weights keep 7 bits (``reduce_range``): on processors without VNNI the products of 8-bit weights
     and unsigned activations saturate, and more than half of the captions changed (docs/log.md).

@@ -23,8 +23,9 @@ _NAMES: Final = {
     "cpu": "CPUExecutionProvider",
 }
 _BEST_FIRST: Final = ("tensorrt", "cuda", "cpu")
+PROVIDERS: Final = _BEST_FIRST[::-1]
 _ERROR_SEVERITY: Final = 3
-_INSTALL: Final = {
+INSTALL: Final = {
     "cpu": 'pip install "srd-edge[cpu]"',
     "cuda": 'pip install "srd-edge[gpu]", or use --provider cpu',
     "tensorrt": 'pip install "srd-edge[tensorrt]", or use --provider cpu',
@@ -53,6 +54,7 @@ def open_session(
     *,
     strict: bool = False,
     threads: int | None = None,
+    profile: Path | None = None,
 ) -> Session:
     """Open an ONNX graph.
 
@@ -62,6 +64,7 @@ def open_session(
         strict: whether a demanded provider that is not available is an error; otherwise the next
             best takes the graph and ``fallback`` says so.
         threads: within one operator; None for ``usable_cores()``.
+        profile: where the session writes what it does until ``end_profiling``; None for nowhere.
 
     Raises:
         ProviderError: no onnxruntime; or, when strict, no such provider.
@@ -81,7 +84,7 @@ def open_session(
     missed: list[str] = []
     for name in _BEST_FIRST[first:-1]:
         if _NAMES[name] in compiled:
-            session, reason = _attempt(runtime, model, name, threads)
+            session, reason = _attempt(runtime, model, name, threads, profile)
         else:
             session, reason = None, f"{name} is not in this onnxruntime"
         if session is not None:
@@ -91,11 +94,12 @@ def open_session(
         if provider != "auto" or _NAMES[name] in compiled:
             missed.append(reason)
         if strict and provider != "auto":
-            _open(runtime, model, "cpu", threads)  # first, whether it is the graph's own fault
+            # First, whether it is the graph's own fault.
+            _open(runtime, model, "cpu", threads, profile)
             raise ProviderError(
-                expected=f"the provider {provider}", found=reason, do=_INSTALL[provider]
+                expected=f"the provider {provider}", found=reason, do=INSTALL[provider]
             )
-    return Session(_open(runtime, model, "cpu", threads), "cpu", _notice("cpu", missed))
+    return Session(_open(runtime, model, "cpu", threads, profile), "cpu", _notice("cpu", missed))
 
 
 def usable_cores(
@@ -147,14 +151,14 @@ def _notice(provider: str, missed: list[str]) -> str | None:
 
 
 def _attempt(
-    runtime: Any, model: Path | str | bytes, name: str, threads: int | None
+    runtime: Any, model: Path | str | bytes, name: str, threads: int | None, profile: Path | None
 ) -> tuple[Any | None, str]:
     """The graph on one accelerator, or None and the reason."""
     # CUDA from pip lies where the loader does not look. What this prints is not for our output.
     with suppress(Exception), redirect_stdout(StringIO()):
         runtime.preload_dlls()
     try:
-        session = _open(runtime, model, name, threads)
+        session = _open(runtime, model, name, threads, profile)
     except BundleError as error:
         return None, f"{name} failed: {error.found}"
     if _NAMES[name] not in session.get_providers():
@@ -162,17 +166,26 @@ def _attempt(
     return session, ""
 
 
-def _open(runtime: Any, model: Path | str | bytes, provider: str, threads: int | None) -> Any:
+def _open(
+    runtime: Any,
+    model: Path | str | bytes,
+    provider: str,
+    threads: int | None,
+    profile: Path | None,
+) -> Any:
     # Each takes the nodes that the ones before it cannot run.
     compiled = runtime.get_available_providers()
     names = [_NAMES[name] for name in _BEST_FIRST[_BEST_FIRST.index(provider) :]]
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads or usable_cores()
     options.inter_op_num_threads = 1
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
     options.log_severity_level = _ERROR_SEVERITY
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    # Spinning threads would take the cores that decode the video.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Waiting threads spin between the operators of a call, a tenth of a decoder's time, and not
+    # between calls, where they would take the cores that decode the video.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     source = model if isinstance(model, bytes) else str(model)
     try:
         return runtime.InferenceSession(
@@ -195,6 +208,6 @@ def _onnxruntime() -> Any:
         import onnxruntime
     except ImportError as error:
         raise ProviderError(
-            expected="the onnxruntime package", found=str(error), do=_INSTALL["cpu"]
+            expected="the onnxruntime package", found=str(error), do=INSTALL["cpu"]
         ) from error
     return onnxruntime

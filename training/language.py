@@ -148,7 +148,12 @@ def fit_language_model(
 def _load(kind: Any, name: str | Path) -> tuple[Any, Any]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        model = kind.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
+        model = kind.from_pretrained(
+            name,
+            use_safetensors=True,
+            trust_remote_code=False,
+            attn_implementation="eager",  # exported, it holds no choice by what it reads
+        )
     except (OSError, ValueError) as error:
         raise UsageError(
             expected="a language model's directory or hub name (safetensors)",

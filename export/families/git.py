@@ -98,5 +98,5 @@ class _Decoder(nn.Module):
             cache.update(flat[2 * layer], flat[2 * layer + 1], layer)
         mask = prefix_mask(inputs_embeds, flat[0].shape[2], both_ways=True)
         out = self.encoder(inputs_embeds, attention_mask=mask, past_key_values=cache)
-        logits = self.output(out.last_hidden_state[:, logits_to_keep])
+        logits = self.output(out.last_hidden_state.index_select(1, logits_to_keep))
         return (logits, *present(out.past_key_values))

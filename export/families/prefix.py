@@ -120,7 +120,7 @@ class CausalDecoder(nn.Module):
             past_key_values=cache_of(flat),
             use_cache=True,
         )
-        logits = self.head(out.last_hidden_state[:, logits_to_keep])
+        logits = self.head(out.last_hidden_state.index_select(1, logits_to_keep))
         return (logits, *present(out.past_key_values))
 
 

@@ -189,7 +189,7 @@ def test_what_the_bundle_says_of_itself(
     encoder = graph(int8_bundle, "encoder_model_int8.onnx")
     decoder = graph(int8_bundle, "decoder_model_int8.onnx")
     assert "QuantizeLinear" in operators(encoder)
-    assert "MatMulInteger" in operators(decoder)
+    assert "MatMulNBits" in operators(decoder)
 
 
 def test_int8_is_a_quarter_of_the_size_where_weights_matter(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_options(threads: int | None) -> None:
     options = open_session(graph(), "cpu", threads=threads).session.get_session_options()
     assert options.intra_op_num_threads == (threads or usable_cores())
     assert options.inter_op_num_threads == 1
-    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"
     assert options.log_severity_level == 3
 
 

@@ -1,0 +1,114 @@
+"""``srd-edge doctor``: what is installed, and what each execution provider really runs.
+
+onnxruntime's list of providers says what it was compiled with, not what loads on this device, so
+that a captioner's encoder is run on each and its profile is asked which provider took which node.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from srd_edge import __version__
+from srd_edge.errors import SrdEdgeError
+from srd_edge.runtime.bundle import Bundle, read_bundle
+from srd_edge.runtime.sessions import INSTALL, PROVIDERS, open_session, usable_cores
+
+_PACKAGES: Final = (
+    *("numpy", "opencv-python-headless", "tokenizers", "onnxruntime", "onnxruntime-gpu"),
+    *("tensorrt-cu13", "torch", "transformers", "onnx"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderReport:
+    """What came of one execution provider.
+
+    Args:
+        name: cpu, cuda or tensorrt.
+        works: whether it took part of a real graph and gave the same numbers as the CPU.
+        nodes: of that graph, by the provider that ran them.
+        problem: why it does not work, in one line; "" if it does.
+        mend: what to install; "" if nothing.
+    """
+
+    name: str
+    works: bool
+    nodes: dict[str, int]
+    problem: str = ""
+    mend: str = ""
+
+
+def examine(bundle: Path | str | None = None) -> dict[str, Any]:
+    """Everything that is to be known of this device, as plain JSON values.
+
+    Args:
+        bundle: whose encoder is run; None for the built-in one.
+    """
+    opened = read_bundle(bundle)
+    reports = [examine_provider(opened, name) for name in PROVIDERS]
+    return {
+        "srd_edge": __version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "cores": usable_cores(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "providers": {
+            report.name: {
+                "works": report.works,
+                "nodes": report.nodes,
+                "problem": report.problem,
+                "mend": report.mend,
+            }
+            for report in reports
+        },
+    }
+
+
+def examine_provider(bundle: Bundle, name: str) -> ProviderReport:
+    """Run the encoder of ``bundle`` on one provider, and on the CPU beside it."""
+    path = bundle.path(bundle.manifest.captioner.components["encoder"])
+    spec = bundle.manifest.preprocessing
+    shape = (1, 3, spec.height, spec.width)
+    pixels = np.random.default_rng(0).standard_normal(shape, np.float32)
+    feed = {"pixel_values": pixels}
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            opened = open_session(path, name, strict=True, profile=Path(folder) / "profile")  # type: ignore[arg-type]
+            found = opened.session.run(None, feed)[0]
+            nodes = _nodes(Path(opened.session.end_profiling()))
+        expected = open_session(path, "cpu").session.run(None, feed)[0]
+    except SrdEdgeError as error:
+        return ProviderReport(name, False, {}, error.found, INSTALL[name])
+    difference = float(np.abs(found - expected).max())
+    if not difference < 0.05 * float(np.abs(expected).max()) + 1e-3:
+        problem = f"its numbers are {difference:.3g} off those of the CPU"
+        return ProviderReport(name, False, nodes, problem)
+    return ProviderReport(name, True, nodes)
+
+
+def _nodes(profile: Path) -> dict[str, int]:
+    """How many nodes each provider ran, by its name without "ExecutionProvider"."""
+    events = json.loads(profile.read_text(encoding="utf-8"))
+    ran = {
+        event["name"]: event["args"]["provider"]
+        for event in events
+        if event.get("cat") == "Node" and "provider" in event.get("args", {})
+    }
+    counted = Counter(name.removesuffix("ExecutionProvider").lower() for name in ran.values())
+    return dict(counted)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
