@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from transformers import (
-    AutoConfig,
     AutoImageProcessor,
     AutoModelForImageTextToText,
     AutoTokenizer,
     GenerationConfig,
 )
+from transformers.utils import cached_file
 
 from srd_edge.attacks.captioner import Captioner
 from srd_edge.errors import UsageError
@@ -104,8 +105,7 @@ def open_source(
     """
     safely = {"trust_remote_code": False}
     try:
-        config = AutoConfig.from_pretrained(name, **safely)
-        family = family_of(config.model_type, str(name))
+        family = family_of(_model_type(name), str(name))
         model, loaded = AutoModelForImageTextToText.from_pretrained(
             name,
             use_safetensors=True,
@@ -128,7 +128,7 @@ def open_source(
     missing = sorted(key for key in loaded["missing_keys"] if ".pooler." not in key)
     if missing:
         raise UsageError(
-            expected=f"all weights of a {config.model_type} captioner in {name}",
+            expected=f"all weights of a {family.name} captioner in {name}",
             found=f"{len(missing)} missing, {missing[0]} among them",
             do="fetch the checkpoint again",
         )
@@ -148,6 +148,14 @@ def open_source(
         family.settings(model), given, ends, beams=beams, max_new_tokens=max_new_tokens
     )
     return Source(str(name), captioner, family, given, defaults)
+
+
+def _model_type(name: str | Path) -> str:
+    """As the configuration has it, of a type that transformers does not know too."""
+    path = cached_file(name, "config.json")
+    if path is None:
+        raise OSError("no config.json")
+    return str(json.loads(Path(path).read_text(encoding="utf-8")).get("model_type", "unknown"))
 
 
 def generation_defaults(

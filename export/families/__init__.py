@@ -27,6 +27,30 @@ FAMILIES: Final[tuple[Family, ...]] = (
 )
 
 
+NEAREST: Final = {
+    "openflamingo": "llava",
+    "open_flamingo": "llava",
+    "flamingo": "llava",
+    "moondream": "llava",
+    "moondream1": "llava",
+    "llava_next": "llava",
+    "llava_onevision": "llava",
+    "vipllava": "llava",
+    "idefics2": "llava",
+    "idefics3": "llava",
+    "smolvlm": "llava",
+    "qwen2_vl": "llava",
+    "qwen2_5_vl": "llava",
+    "qwen3_vl": "llava",
+    "internvl": "llava",
+    "gemma3": "paligemma",
+    "kosmos_2": "git",
+    "pix2struct": "vision-encoder-decoder",
+    "instructblipvideo": "instructblip",
+}
+"""By model type as its configuration has it: what is not exported, and the family most like it."""
+
+
 def family_of(model_type: str, name: str) -> Family:
     """The family that exports models of ``model_type``.
 
@@ -37,8 +61,10 @@ def family_of(model_type: str, name: str) -> Family:
         if model_type in family.model_types:
             return family
     known = ", ".join(sorted(kind for family in FAMILIES for kind in family.model_types))
+    nearest = NEAREST.get(model_type.lower().replace("-", "_"))
     raise UsageError(
         expected=f"a captioner of a known type: {known}",
         found=f"{name} of type {model_type}",
-        do="choose another, or add a family as docs/families.md says",
+        do=f"choose another{f' ({nearest} is the nearest)' if nearest else ''}, or add a family as"
+        " docs/families.md says",
     )
