@@ -10,6 +10,7 @@ import os
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from io import StringIO
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
@@ -25,6 +26,7 @@ _NAMES: Final = {
 _BEST_FIRST: Final = ("tensorrt", "cuda", "cpu")
 PROVIDERS: Final = _BEST_FIRST[::-1]
 _ERROR_SEVERITY: Final = 3
+_ENGINE: Final = b"EPContext"
 INSTALL: Final = {
     "cpu": 'pip install "srd-edge[cpu]"',
     "cuda": 'pip install "srd-edge[gpu]", or use --provider cpu',
@@ -186,6 +188,8 @@ def _open(
     # Waiting threads spin between the operators of a call, a tenth of a decoder's time, and not
     # between calls, where they would take the cores that decode the video.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    if provider != "cpu":
+        _refuse_compiled(model)
     source = model if isinstance(model, bytes) else str(model)
     try:
         return runtime.InferenceSession(
@@ -201,6 +205,24 @@ def _open(
             found=" ".join(str(error).split())[:300] or type(error).__name__,
             do="fetch or export the bundle again, or update onnxruntime",
         ) from error
+
+
+def _refuse_compiled(model: Path | str | bytes) -> None:
+    """A compiled engine inside of a graph is native code of whoever made it."""
+    if isinstance(model, bytes):
+        found = _ENGINE in model
+    else:
+        path = Path(model)
+        if not path.is_file() or not path.stat().st_size:
+            return  # which the provider will say
+        with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+            found = content.find(_ENGINE) >= 0
+    if found:
+        raise BundleError(
+            expected="a graph without compiled engines",
+            found="the operator EPContext",
+            do="export the bundle again; engines are built on the device that runs them",
+        )
 
 
 def _onnxruntime() -> Any:

@@ -26,13 +26,20 @@ class Prompt:
     Args:
         ids: what the decoder reads first, after the picture where there is a prefix.
         before, after: around the picture, in a prefix.
-        built_in: what the encoder reads, as constants of its graph.
+        built_in: what a text encoder reads, as constants of the encoder's graph.
+        question: what a Q-Former reads, likewise.
     """
 
     ids: tuple[int, ...] = ()
     before: tuple[int, ...] = ()
     after: tuple[int, ...] = ()
     built_in: tuple[int, ...] = ()
+    question: tuple[int, ...] = ()
+
+    @property
+    def in_the_graphs(self) -> bool:
+        """Whether another prompt needs another export."""
+        return bool(self.built_in or self.question)
 
 
 class Family(Protocol):

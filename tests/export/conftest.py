@@ -38,6 +38,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     SiglipImageProcessorPil,
     SiglipVisionConfig,
+    T5Config,
     VisionEncoderDecoderModel,
     ViTConfig,
     ViTImageProcessorPil,
@@ -144,6 +145,14 @@ QFORMER = {
 }
 
 
+QUERIES: dict[str, Any] = {
+    "vision_config": VISION,
+    "qformer_config": QFORMER,
+    "num_query_tokens": 5,
+    "image_token_index": IMAGE,
+}
+
+
 def llava() -> tuple[Any, Any, Any]:
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(**VISION), text_config=LLAMA, image_token_index=IMAGE
@@ -168,25 +177,38 @@ def blip2() -> tuple[Any, Any, Any]:
         eos_token_id=END,
         pad_token_id=PAD,
     )
-    config = Blip2Config(
-        vision_config=VISION,
-        qformer_config=QFORMER,
-        text_config=text,
-        num_query_tokens=5,
-        image_token_index=IMAGE,
-    )
+    config = Blip2Config(text_config=text, **QUERIES)
     return Blip2ForConditionalGeneration(config), word_tokenizer(wrapped=True), blip_processor()
 
 
 def instructblip() -> tuple[Any, Any, Any]:
-    config = InstructBlipConfig(
-        vision_config=VISION,
-        qformer_config=QFORMER,
-        text_config=LLAMA,
-        num_query_tokens=5,
-        image_token_index=IMAGE,
-    )
-    model = InstructBlipForConditionalGeneration(config)
+    model = InstructBlipForConditionalGeneration(InstructBlipConfig(text_config=LLAMA, **QUERIES))
+    return model, word_tokenizer(wrapped=True), blip_processor()
+
+
+T5 = T5Config(
+    vocab_size=VOCABULARY,
+    d_model=16,
+    d_kv=12,
+    d_ff=32,
+    num_layers=2,
+    num_heads=2,
+    relative_attention_num_buckets=8,
+    feed_forward_proj="gated-gelu",
+    tie_word_embeddings=False,
+    eos_token_id=END,
+    pad_token_id=PAD,
+    decoder_start_token_id=PAD,
+)
+
+
+def blip2_t5() -> tuple[Any, Any, Any]:
+    model = Blip2ForConditionalGeneration(Blip2Config(text_config=T5, **QUERIES))
+    return model, word_tokenizer(wrapped=True), blip_processor()
+
+
+def instructblip_t5() -> tuple[Any, Any, Any]:
+    model = InstructBlipForConditionalGeneration(InstructBlipConfig(text_config=T5, **QUERIES))
     return model, word_tokenizer(wrapped=True), blip_processor()
 
 
@@ -255,6 +277,8 @@ MAKERS: dict[str, Callable[[], tuple[Any, Any, Any]]] = {
     "llava": llava,
     "blip-2": blip2,
     "instructblip": instructblip,
+    "blip-2-t5": blip2_t5,
+    "instructblip-t5": instructblip_t5,
     "paligemma": paligemma,
     "paligemma-2": paligemma2,
     "florence2": florence2,
@@ -277,7 +301,7 @@ def save(name: str, folder: Path) -> Path:
                 weight.normal_(1, 1, generator=generator)
     for part in (model, tokenizer, image_processor):
         part.save_pretrained(folder)
-    if name == "instructblip":
+    if name.startswith("instructblip"):
         word_tokenizer(wrapped=True).save_pretrained(folder / "qformer_tokenizer")
     return folder
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 from srd_edge.attacks.captioner import load_captioner
 from srd_edge.attacks.samples import Sample
 from srd_edge.export.bundle_export import ExportConfig, export_bundle
+from srd_edge.export.inspection import verify_bundle
 from srd_edge.export.parity import transformers_tokens
 from srd_edge.export.source import open_source
 from srd_edge.kernels.frames import Pixels
@@ -28,11 +29,27 @@ def _same(pixels: Pixels) -> Pixels:
     return pixels
 
 
+@dataclass(frozen=True)
+class Exports:
+    """A model and its bundles, made when they are asked for."""
+
+    model: Path
+    pictures: list[Any]
+    folder: Path
+    _made: dict[str, Bundle] = field(default_factory=dict)
+
+    def bundle(self, prompt: str) -> Bundle:
+        if prompt not in self._made:
+            folder = self.folder / f"{len(self._made)}"
+            self._made[prompt] = bundle_of(self.model, self.pictures, folder, prompt)
+        return self._made[prompt]
+
+
 @pytest.fixture(scope="session")
-def exported(
+def exports(
     family_model: Path, pictures: list[Any], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Bundle, Path]:
-    return bundle_of(family_model, pictures, tmp_path_factory.mktemp("exported"), ""), family_model
+) -> Exports:
+    return Exports(family_model, pictures, tmp_path_factory.mktemp("exported"))
 
 
 def bundle_of(model: Path, pictures: list[Any], folder: Path, prompt: str) -> Bundle:
@@ -46,14 +63,12 @@ def bundle_of(model: Path, pictures: list[Any], folder: Path, prompt: str) -> Bu
 @pytest.mark.parametrize("beams", [1, 3])
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_captions_are_transformers_own(
-    exported: tuple[Bundle, Path], pictures: list[Any], tmp_path: Path, prompt: str, beams: int
+    exports: Exports, pictures: list[Any], prompt: str, beams: int
 ) -> None:
-    bundle, folder = exported
-    source = open_source(folder, prompt=prompt, beams=beams, max_new_tokens=LONGEST)
+    source = open_source(exports.model, prompt=prompt, beams=beams, max_new_tokens=LONGEST)
     canvases = source.captioner.canvases(pictures)
     truth = transformers_tokens(source, source.generation, canvases)
-    if prompt and source.prompt.built_in:
-        bundle = bundle_of(folder, pictures, tmp_path, prompt)
+    bundle = exports.bundle(prompt if source.prompt.in_the_graphs else "")
     # Otherwise a prompt is data of the manifest, and the graphs are the same.
     captioner = source.spec(dict(bundle.manifest.captioner.components))
     manifest = replace(bundle.manifest, captioner=captioner, generation=source.generation)
@@ -61,6 +76,10 @@ def test_captions_are_transformers_own(
     made = [list(runtime.generate(runtime.encode(canvas)).tokens) for canvas in canvases]
     assert made == truth
     assert len({tuple(row) for row in truth}) > 8, "captions that are all the same prove little"
+
+
+def test_no_graph_of_a_family_chooses_by_what_it_is_fed(exports: Exports) -> None:
+    assert verify_bundle(exports.bundle("")) == []
 
 
 def test_a_policy_sees_in_training_what_it_sees_on_the_device(

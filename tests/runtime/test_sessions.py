@@ -172,6 +172,20 @@ def test_refused_graphs(tmp_path: Path, raw: bytes) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", [Path, bytes])
+def test_an_engine_inside_of_a_graph_is_opened_by_no_provider_that_would_run_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: Any
+) -> None:
+    runtime = install(monkeypatch, Runtime([TENSORRT, CUDA, CPU], [TENSORRT, CUDA, CPU]))
+    path = tmp_path / "graph.onnx"
+    path.write_bytes(graph("EPContext", "com.microsoft"))
+    model = path.read_bytes() if kind is bytes else path
+    assert open_session(model, "auto").provider == "cpu"
+    assert runtime.opened == [[CPU]]
+    with pytest.raises(ProviderError, match="EPContext"):
+        open_session(model, "tensorrt", strict=True)
+
+
 def test_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="gone"):
         open_session(tmp_path / "gone.onnx", "cpu")
