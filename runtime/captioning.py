@@ -6,7 +6,7 @@ The encoder graph runs once a picture; a decoder of whichever kind the bundle ha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -85,6 +85,11 @@ class OnnxCaptioner:
         )
         self._encoder_outputs = [manifest.observation.tensor, *manifest.captioner.memory_names]
 
+    @property
+    def end_tokens(self) -> tuple[int, ...]:
+        """The ids that end a caption."""
+        return self._settings.end_tokens
+
     def encode(self, canvas: Pixels) -> Encoded:
         """(height, width, 3) uint8 RGB canvas -> its features, and what the decoder needs of it."""
         return self._encode(to_tensor(canvas, self._preprocessing, out=self._pixel_values))
@@ -117,6 +122,12 @@ class OnnxCaptioner:
         if not line.finished:
             return self._cut_short(line)
         return _generated(self._tokenizer.decode(line.tokens), line)
+
+    def next_logits(self, encoded: Encoded, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """(V,) logits of what follows the prompt and ``tokens``, before any rule."""
+        state = self._decoder.start(encoded)
+        logits = self._logits_before_each(state, [*tokens, 0]).mean(axis=0)
+        return np.asarray(logits[-1], np.float32)
 
     def log_probability(self, encoded: Encoded, text: str, *, finished: bool = True) -> float:
         """Log-likelihood of ``text`` as a caption of the picture, in nats, in one decoder call.

@@ -14,7 +14,7 @@ from srd_edge.attacks.captioner import load_captioner
 from srd_edge.attacks.samples import Sample
 from srd_edge.export.bundle_export import ExportConfig, export_bundle
 from srd_edge.export.inspection import verify_bundle
-from srd_edge.export.parity import transformers_tokens
+from srd_edge.export.parity import is_tied, transformers_tokens
 from srd_edge.export.source import open_source
 from srd_edge.kernels.frames import Pixels
 from srd_edge.runtime.bundle import Bundle
@@ -41,6 +41,7 @@ class Exports:
     def bundle(self, prompt: str) -> Bundle:
         if prompt not in self._made:
             folder = self.folder / f"{len(self._made)}"
+            folder.mkdir()
             self._made[prompt] = bundle_of(self.model, self.pictures, folder, prompt)
         return self._made[prompt]
 
@@ -74,7 +75,10 @@ def test_captions_are_transformers_own(
     manifest = replace(bundle.manifest, captioner=captioner, generation=source.generation)
     runtime = OnnxCaptioner(replace(bundle, manifest=manifest), "cpu")
     made = [list(runtime.generate(runtime.encode(canvas)).tokens) for canvas in canvases]
-    assert made == truth
+    differing = [n for n, (m, t) in enumerate(zip(made, truth, strict=True)) if m != t]
+    # Sixteen channels and random weights: now and then two words are equally likely.
+    assert all(is_tied(runtime, canvases[n], made[n], truth[n]) for n in differing)
+    assert len(differing) <= 2
     assert len({tuple(row) for row in truth}) > 8, "captions that are all the same prove little"
 
 
