@@ -16,8 +16,8 @@ under $SRD_EDGE_CACHE.
 from __future__ import annotations
 
 import json
+import os
 import platform
-import resource
 import shlex
 import statistics
 import subprocess
@@ -124,15 +124,19 @@ def spread(model: Any) -> None:
 
 def exported(model: Path, precision: str) -> tuple[Path, dict[str, float]]:
     """The bundle, written once by the command; and what that took."""
-    folder, record = model.with_name(f"{model.name}-{precision}"), None
+    folder = model.with_name(f"{model.name}-{precision}")
     record = folder.with_suffix(".json")
     if not record.is_file():
         words = ["srd-edge", "export", "--captioner", str(model), "--precision", precision]
         words += ["--max-tokens", str(NEW_TOKENS), "--beams", "1", "--overwrite", "-o", str(folder)]
         start = time.monotonic()
-        subprocess.run(words, check=True)
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
-        record.write_text(json.dumps({"seconds": time.monotonic() - start, "peak_gb": peak}))
+        process = subprocess.Popen(words)
+        _, status, used = os.wait4(process.pid, 0)  # of this child alone
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, words)
+        seconds, peak = time.monotonic() - start, used.ru_maxrss / 1e6
+        record.write_text(json.dumps({"seconds": seconds, "peak_gb": peak}))
     cost: dict[str, float] = json.loads(record.read_text())
     return folder, cost
 

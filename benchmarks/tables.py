@@ -18,6 +18,7 @@ from defence_tables import (
     ways_table,
     weak_reference_table,
 )
+from export_tables import speeds
 
 from srd_edge.evaluation.report import NOTHING, markdown, number, percent, victims_markdown
 
@@ -121,6 +122,7 @@ def main() -> None:
     put(page, "reward", ablation_table("reward"))
     put(page, "learner", ablation_table("learner"))
     put(ROOT / "docs" / "limits.md", "adaptive", adaptive_table(MAIN_WAY))
+    put(ROOT / "docs" / "families.md", "speed", speeds())
 
 
 if __name__ == "__main__":
