@@ -11,8 +11,8 @@ from srd_edge.export.component import Component
 from srd_edge.export.families.family import (
     Prompt,
     caches,
-    cross_attention_decoder,
-    encoder,
+    cross_attention_components,
+    patch_grid,
     present,
     split_heads,
 )
@@ -38,8 +38,7 @@ class Blip:
         return model.text_decoder.generation_config
 
     def grid(self, model: Any, height: int, width: int) -> tuple[int, int]:
-        patch = model.config.vision_config.patch_size
-        return height // patch, width // patch
+        return patch_grid(model.config.vision_config, height, width)
 
     def spec(self, model: Any, files: dict[str, str]) -> CaptionerSpec:
         config = model.config.text_config
@@ -55,15 +54,8 @@ class Blip:
     def components(
         self, model: Any, prompt: Prompt, height: int, width: int
     ) -> dict[str, Component]:
-        spec = self.spec(model, {})
-        look = _Encoder(model).eval()
-        seeing = encoder(spec, "encoder_model", look, height, width)
-        with torch.no_grad():
-            _, *memory = look(seeing.inputs["pixel_values"])
-        return {
-            "encoder": seeing,
-            "decoder": cross_attention_decoder(spec, _Decoder(model).eval(), memory),
-        }
+        parts = _Encoder(model), _Decoder(model)
+        return cross_attention_components(self.spec(model, {}), *parts, (height, width))
 
     def generate(
         self, model: Any, pixel_values: torch.Tensor, prompt: Prompt, settings: dict[str, Any]

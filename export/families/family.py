@@ -143,6 +143,28 @@ def cross_attention_decoder(
     return Component("decoder_model", module, inputs, outputs, dynamic)
 
 
+def cross_attention_components(
+    spec: CaptionerSpec, look: torch.nn.Module, decode: torch.nn.Module, size: tuple[int, int]
+) -> dict[str, Component]:
+    """The two graphs of a captioner of the cross-attention kind.
+
+    Args:
+        spec: of the model.
+        look: pixel_values (B, 3, H, W) -> features, then all cross-attention keys and values.
+        decode: what ``cross_attention_decoder`` takes.
+        size: height and width of the canvas.
+    """
+    seeing = encoder(spec, "encoder_model", look.eval(), *size)
+    with torch.no_grad():
+        _, *memory = look(seeing.inputs["pixel_values"])
+    return {"encoder": seeing, "decoder": cross_attention_decoder(spec, decode.eval(), memory)}
+
+
+def patch_grid(vision: Any, height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of the square patches of a vision model's configuration."""
+    return height // vision.patch_size, width // vision.patch_size
+
+
 def encoder(
     spec: CaptionerSpec, file_stem: str, module: torch.nn.Module, height: int, width: int
 ) -> Component:

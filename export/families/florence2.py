@@ -14,8 +14,7 @@ from srd_edge.export.component import Component
 from srd_edge.export.families.family import (
     Prompt,
     caches,
-    cross_attention_decoder,
-    encoder,
+    cross_attention_components,
     present,
     split_heads,
     token_ids,
@@ -63,15 +62,8 @@ class Florence2:
     def components(
         self, model: Any, prompt: Prompt, height: int, width: int
     ) -> dict[str, Component]:
-        spec = self.spec(model, {})
-        look = _Encoder(model, prompt.built_in).eval()
-        seeing = encoder(spec, "encoder_model", look, height, width)
-        with torch.no_grad():
-            _, *memory = look(seeing.inputs["pixel_values"])
-        return {
-            "encoder": seeing,
-            "decoder": cross_attention_decoder(spec, _Decoder(model).eval(), memory),
-        }
+        parts = _Encoder(model, prompt.built_in), _Decoder(model)
+        return cross_attention_components(self.spec(model, {}), *parts, (height, width))
 
     def generate(
         self, model: Any, pixel_values: torch.Tensor, prompt: Prompt, settings: dict[str, Any]

@@ -14,7 +14,7 @@ from torch import nn
 from transformers.cache_utils import DynamicCache
 
 from srd_edge.export.component import Component
-from srd_edge.export.families.family import Prompt, present
+from srd_edge.export.families.family import Prompt, patch_grid, present
 from srd_edge.export.families.prefix import prefix_components, prefix_mask
 from srd_edge.runtime.bundle_specs import CaptionerSpec
 
@@ -36,8 +36,7 @@ class Git:
         return model.generation_config
 
     def grid(self, model: Any, height: int, width: int) -> tuple[int, int]:
-        patch = model.config.vision_config.patch_size
-        return height // patch, width // patch
+        return patch_grid(model.config.vision_config, height, width)
 
     def spec(self, model: Any, files: dict[str, str]) -> CaptionerSpec:
         config = model.config

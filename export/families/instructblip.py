@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 
 from srd_edge.export.component import Component
 from srd_edge.export.families.blip2 import said, text_components, text_ids, text_prompt, text_spec
-from srd_edge.export.families.family import Prompt, token_ids
+from srd_edge.export.families.family import Prompt, patch_grid, token_ids
 from srd_edge.export.families.prefix import QUESTION
 from srd_edge.runtime.bundle_specs import CaptionerSpec
 
@@ -39,8 +39,7 @@ class InstructBlip:
         return model.language_model.generation_config
 
     def grid(self, model: Any, height: int, width: int) -> tuple[int, int]:
-        patch = model.config.vision_config.patch_size
-        return height // patch, width // patch
+        return patch_grid(model.config.vision_config, height, width)
 
     def spec(self, model: Any, files: dict[str, str]) -> CaptionerSpec:
         return text_spec(self.name, files, model)

@@ -9,7 +9,7 @@ from torch import nn
 
 from srd_edge.errors import UsageError
 from srd_edge.export.component import Component
-from srd_edge.export.families.family import Prompt, token_ids
+from srd_edge.export.families.family import Prompt, patch_grid, token_ids
 from srd_edge.export.families.prefix import (
     CausalDecoder,
     Embedding,
@@ -41,8 +41,7 @@ class PaliGemma:
         return model.generation_config
 
     def grid(self, model: Any, height: int, width: int) -> tuple[int, int]:
-        patch = model.config.vision_config.patch_size
-        return height // patch, width // patch
+        return patch_grid(model.config.vision_config, height, width)
 
     def spec(self, model: Any, files: dict[str, str]) -> CaptionerSpec:
         return prefix_spec(self.name, files, model.config.text_config)

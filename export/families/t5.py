@@ -13,8 +13,7 @@ from torch import nn
 from srd_edge.export.component import Component
 from srd_edge.export.families.family import (
     caches,
-    cross_attention_decoder,
-    encoder,
+    cross_attention_components,
     present,
     split_heads,
 )
@@ -49,14 +48,8 @@ def t5_components(
         prompt: ids that T5 reads after the picture.
         size: height and width of the canvas.
     """
-    look = _Encoder(vision, language, prompt).eval()
-    seeing = encoder(spec, "encoder_model", look, *size)
-    with torch.no_grad():
-        _, *memory = look(seeing.inputs["pixel_values"])
-    return {
-        "encoder": seeing,
-        "decoder": cross_attention_decoder(spec, _Decoder(language).eval(), memory),
-    }
+    look = _Encoder(vision, language, prompt)
+    return cross_attention_components(spec, look, _Decoder(language), size)
 
 
 class _Encoder(nn.Module):

@@ -17,8 +17,7 @@ from srd_edge.export.component import Component
 from srd_edge.export.families.family import (
     Prompt,
     caches,
-    cross_attention_decoder,
-    encoder,
+    cross_attention_components,
     present,
     split_heads,
 )
@@ -65,16 +64,9 @@ class VisionEncoderDecoder:
     def components(
         self, model: Any, prompt: Prompt, height: int, width: int
     ) -> dict[str, Component]:
-        spec = self.spec(model, {})
         rows, columns = self.grid(model, height, width)
-        look = _Encoder(model, rows * columns).eval()
-        seeing = encoder(spec, "encoder_model", look, height, width)
-        with torch.no_grad():
-            _, *memory = look(seeing.inputs["pixel_values"])
-        return {
-            "encoder": seeing,
-            "decoder": cross_attention_decoder(spec, _Decoder(model).eval(), memory),
-        }
+        parts = _Encoder(model, rows * columns), _Decoder(model)
+        return cross_attention_components(self.spec(model, {}), *parts, (height, width))
 
     def generate(
         self, model: Any, pixel_values: torch.Tensor, prompt: Prompt, settings: dict[str, Any]
