@@ -173,7 +173,11 @@ def export(data: str, **flags: Any) -> None:
 
     config = ExportConfig(**flags)
     export_bundle(config, open_dataset(data, "dev", 500), _say)
-    _say_next(config.output, "evaluate", "--bundle", config.output, "--data", data)
+    if config.policy is None:
+        shown = ("--bundle", config.output, "--video", "demo", "--no-defense")
+        _say_next(config.output, "run", *shown)
+    else:
+        _say_next(config.output, "evaluate", "--bundle", config.output, "--data", data)
 
 
 @click.command()

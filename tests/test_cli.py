@@ -580,8 +580,11 @@ def test_the_next_command_can_be_pasted(
     assert next_words("train", *given, "--attack", spec) == [
         *("srd-edge", "export", *given, "--policy", str(out), "--data", str(data), "-o", "BUNDLE")
     ]
-    assert next_words("export", *given) == [
+    assert next_words("export", *given, "--policy", tmp_path) == [
         *("srd-edge", "evaluate", "--bundle", str(out), "--data", str(data))
+    ]
+    assert next_words("export", *given) == [
+        *("srd-edge", "run", "--bundle", str(out), "--video", "demo", "--no-defense")
     ]
 
 
@@ -604,7 +607,9 @@ def test_an_evaluation_that_is_refused_leaves_no_report(srd_edge: SrdEdge, tmp_p
     assert not report.exists()
 
 
-@pytest.mark.parametrize("command", ["run", "attack", "train", "export", "evaluate"])
+@pytest.mark.parametrize(
+    "command", ["run", "attack", "train", "export", "evaluate", "purify", "verify", "doctor"]
+)
 def test_help(srd_edge: SrdEdge, command: str) -> None:
     outcome = srd_edge(command, "--help")
     assert (outcome.code, outcome.err) == (0, "")
