@@ -317,6 +317,11 @@ def vit_gpt2_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def git_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save("git", tmp_path_factory.mktemp("git"))
+
+
+@pytest.fixture(scope="session")
 def pictures() -> list[np.ndarray[Any, Any]]:
     """Thirty-two of different sizes, (H, W, 3) uint8 RGB, with large and small shapes in them."""
     rng = np.random.default_rng(0)
