@@ -43,9 +43,12 @@ def start(bundle: Path, folder: Path) -> subprocess.Popen[bytes]:
 
 
 def answered(folder: Path) -> int:
-    """How many answers are on disk."""
-    files = (folder / "report").rglob("*.jsonl")
-    return sum(file.read_bytes().count(b"\n") for file in files)
+    """How many answers are on disk; folders may come and go while they are looked for."""
+    found = 0
+    for place, _, names in os.walk(folder / "report"):
+        answers = [Path(place) / name for name in names if name.endswith(".jsonl")]
+        found += sum(file.read_bytes().count(b"\n") for file in answers)
+    return found
 
 
 def kill_after(bundle: Path, folder: Path, answers: int) -> None:

@@ -256,7 +256,7 @@ def policy_of(rows: int, columns: int, channels: int, folder: Path) -> Path:
         ("half a policy", "policy.safetensors"),
         ("other channels", "2 x 2 cells and 24 channels"),
         ("other grid", "3 x 2 cells and 16 channels"),
-        ("precision", "fp32, int8"),
+        ("precision", "fp32, fp16, int8, int4"),
         ("too few pictures", "at least 64 pictures"),
         ("output exists", "does not exist yet"),
     ],
