@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srd_edge.runtime.bundle import Bundle
 from srd_edge.runtime.sessions import Provider, Session, open_session
-
-_NO_CONSTANTS: Final[Mapping[str, Any]] = {}
 
 
 @dataclass(frozen=True, slots=True)

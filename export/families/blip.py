@@ -9,17 +9,17 @@ from torch import nn
 
 from srd_edge.export.component import Component
 from srd_edge.export.families.family import (
+    Family,
     Prompt,
     caches,
     cross_attention_components,
-    patch_grid,
     present,
     split_heads,
 )
 from srd_edge.runtime.bundle_specs import CaptionerSpec
 
 
-class Blip:
+class Blip(Family):
     """See the module's text."""
 
     name = "blip"
@@ -36,9 +36,6 @@ class Blip:
 
     def settings(self, model: Any) -> Any:
         return model.text_decoder.generation_config
-
-    def grid(self, model: Any, height: int, width: int) -> tuple[int, int]:
-        return patch_grid(model.config.vision_config, height, width)
 
     def spec(self, model: Any, files: dict[str, str]) -> CaptionerSpec:
         config = model.config.text_config

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from srd_edge.export.component import Component
-from srd_edge.export.families.family import Prompt, patch_grid, token_ids
+from srd_edge.export.families.family import Family, Prompt
 from srd_edge.export.families.prefix import (
     CausalDecoder,
     Embedding,
@@ -20,7 +20,7 @@ from srd_edge.export.families.t5 import t5_components, t5_spec
 from srd_edge.runtime.bundle_specs import CaptionerSpec
 
 
-class Blip2:
+class Blip2(Family):
     """See the module's text."""
 
     name = "blip-2"
@@ -29,14 +29,8 @@ class Blip2:
     def prompt(self, model: Any, tokenizer: Any, text: str) -> Prompt:
         return text_prompt(model, tuple(tokenizer(text).input_ids))
 
-    def end_tokens(self, model: Any) -> tuple[int, ...]:
-        return token_ids(self.settings(model).eos_token_id)
-
     def settings(self, model: Any) -> Any:
         return model.language_model.generation_config
-
-    def grid(self, model: Any, height: int, width: int) -> tuple[int, int]:
-        return patch_grid(model.config.vision_config, height, width)
 
     def spec(self, model: Any, files: dict[str, str]) -> CaptionerSpec:
         return text_spec(self.name, files, model)

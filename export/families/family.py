@@ -43,7 +43,7 @@ class Prompt:
 
 
 class Family(Protocol):
-    """How models of some types are exported."""
+    """How models of some types are exported; a family inherits what it does not say."""
 
     name: str
     model_types: tuple[str, ...]
@@ -58,17 +58,18 @@ class Family(Protocol):
         """
         ...
 
-    def end_tokens(self, model: Any) -> tuple[int, ...]:
-        """The ids that end a caption."""
-        ...
-
     def settings(self, model: Any) -> GenerationConfig:
         """The generation settings that ``generate`` goes by."""
-        ...
+        return model.generation_config
+
+    def end_tokens(self, model: Any) -> tuple[int, ...]:
+        """The ids that end a caption."""
+        return token_ids(self.settings(model).eos_token_id)
 
     def grid(self, model: Any, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of the features of a picture of so many pixels."""
-        ...
+        """Rows and columns of the features of a picture of so many pixels: square patches."""
+        patch = model.config.vision_config.patch_size
+        return height // patch, width // patch
 
     def spec(self, model: Any, files: dict[str, str]) -> CaptionerSpec:
         """The manifest's description of ``model``, whose graphs are ``files``."""
@@ -158,11 +159,6 @@ def cross_attention_components(
     with torch.no_grad():
         _, *memory = look(seeing.inputs["pixel_values"])
     return {"encoder": seeing, "decoder": cross_attention_decoder(spec, decode.eval(), memory)}
-
-
-def patch_grid(vision: Any, height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of the square patches of a vision model's configuration."""
-    return height // vision.patch_size, width // vision.patch_size
 
 
 def encoder(

@@ -12,12 +12,12 @@ from torch import nn
 
 from srd_edge.export.component import Component
 from srd_edge.export.families.family import (
+    Family,
     Prompt,
     caches,
     cross_attention_components,
     present,
     split_heads,
-    token_ids,
 )
 from srd_edge.runtime.bundle_specs import CaptionerSpec
 
@@ -25,7 +25,7 @@ _TASK: Final = "What does the image describe?"
 """What the task <CAPTION> stands for."""
 
 
-class Florence2:
+class Florence2(Family):
     """See the module's text."""
 
     name = "florence2"
@@ -36,12 +36,6 @@ class Florence2:
         if start is None:
             start = model.config.text_config.decoder_start_token_id
         return Prompt((start,), built_in=tuple(tokenizer(text or _TASK).input_ids))
-
-    def end_tokens(self, model: Any) -> tuple[int, ...]:
-        return token_ids(self.settings(model).eos_token_id)
-
-    def settings(self, model: Any) -> Any:
-        return model.generation_config
 
     def grid(self, model: Any, height: int, width: int) -> tuple[int, int]:
         for stride in model.config.vision_config.patch_stride:

@@ -14,12 +14,12 @@ from torch import nn
 from transformers.cache_utils import DynamicCache
 
 from srd_edge.export.component import Component
-from srd_edge.export.families.family import Prompt, patch_grid, present
+from srd_edge.export.families.family import Family, Prompt, present
 from srd_edge.export.families.prefix import prefix_components, prefix_mask
 from srd_edge.runtime.bundle_specs import CaptionerSpec
 
 
-class Git:
+class Git(Family):
     """See the module's text."""
 
     name = "git"
@@ -31,12 +31,6 @@ class Git:
 
     def end_tokens(self, model: Any) -> tuple[int, ...]:
         return (model.config.eos_token_id,)
-
-    def settings(self, model: Any) -> Any:
-        return model.generation_config
-
-    def grid(self, model: Any, height: int, width: int) -> tuple[int, int]:
-        return patch_grid(model.config.vision_config, height, width)
 
     def spec(self, model: Any, files: dict[str, str]) -> CaptionerSpec:
         config = model.config

@@ -13,13 +13,12 @@ from torch import nn
 from transformers import AutoTokenizer
 
 from srd_edge.export.component import Component
-from srd_edge.export.families.blip2 import said, text_components, text_ids, text_prompt, text_spec
-from srd_edge.export.families.family import Prompt, patch_grid, token_ids
+from srd_edge.export.families.blip2 import Blip2, said, text_components, text_ids, text_prompt
+from srd_edge.export.families.family import Prompt
 from srd_edge.export.families.prefix import QUESTION
-from srd_edge.runtime.bundle_specs import CaptionerSpec
 
 
-class InstructBlip:
+class InstructBlip(Blip2):
     """See the module's text."""
 
     name = "instructblip"
@@ -31,18 +30,6 @@ class InstructBlip:
         question = text or QUESTION
         read = text_prompt(model, tuple(tokenizer(question).input_ids))
         return replace(read, question=tuple(own(question).input_ids))
-
-    def end_tokens(self, model: Any) -> tuple[int, ...]:
-        return token_ids(self.settings(model).eos_token_id)
-
-    def settings(self, model: Any) -> Any:
-        return model.language_model.generation_config
-
-    def grid(self, model: Any, height: int, width: int) -> tuple[int, int]:
-        return patch_grid(model.config.vision_config, height, width)
-
-    def spec(self, model: Any, files: dict[str, str]) -> CaptionerSpec:
-        return text_spec(self.name, files, model)
 
     def components(
         self, model: Any, prompt: Prompt, height: int, width: int

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from srd_edge.export.component import Component
-from srd_edge.export.families.family import Prompt, patch_grid, token_ids
+from srd_edge.export.families.family import Family, Prompt
 from srd_edge.export.families.prefix import (
     CausalDecoder,
     Embedding,
@@ -20,7 +20,7 @@ from srd_edge.export.families.prefix import (
 from srd_edge.runtime.bundle_specs import CaptionerSpec
 
 
-class Llava:
+class Llava(Family):
     """See the module's text."""
 
     name = "llava"
@@ -29,15 +29,6 @@ class Llava:
     def prompt(self, model: Any, tokenizer: Any, text: str) -> Prompt:
         otherwise = "USER: {image}\n{text} ASSISTANT:"
         return chat_prompt(tokenizer, model.config.image_token_id, text, otherwise)
-
-    def end_tokens(self, model: Any) -> tuple[int, ...]:
-        return token_ids(model.generation_config.eos_token_id)
-
-    def settings(self, model: Any) -> Any:
-        return model.generation_config
-
-    def grid(self, model: Any, height: int, width: int) -> tuple[int, int]:
-        return patch_grid(model.config.vision_config, height, width)
 
     def spec(self, model: Any, files: dict[str, str]) -> CaptionerSpec:
         return prefix_spec(self.name, files, model.config.text_config)

@@ -9,7 +9,7 @@ from torch import nn
 
 from srd_edge.errors import UsageError
 from srd_edge.export.component import Component
-from srd_edge.export.families.family import Prompt, patch_grid, token_ids
+from srd_edge.export.families.family import Family, Prompt
 from srd_edge.export.families.prefix import (
     CausalDecoder,
     Embedding,
@@ -24,7 +24,7 @@ _ROOM: Final = 512
 """Positions for words, beside the picture's."""
 
 
-class PaliGemma:
+class PaliGemma(Family):
     """See the module's text."""
 
     name = "paligemma"
@@ -33,15 +33,6 @@ class PaliGemma:
     def prompt(self, model: Any, tokenizer: Any, text: str) -> Prompt:
         ids = tokenizer(f"{text or _TASK}\n", add_special_tokens=False).input_ids
         return Prompt(after=(model.config.text_config.bos_token_id, *ids))
-
-    def end_tokens(self, model: Any) -> tuple[int, ...]:
-        return token_ids(model.generation_config.eos_token_id)
-
-    def settings(self, model: Any) -> Any:
-        return model.generation_config
-
-    def grid(self, model: Any, height: int, width: int) -> tuple[int, int]:
-        return patch_grid(model.config.vision_config, height, width)
 
     def spec(self, model: Any, files: dict[str, str]) -> CaptionerSpec:
         return prefix_spec(self.name, files, model.config.text_config)

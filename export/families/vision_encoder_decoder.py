@@ -15,6 +15,7 @@ from srd_edge.attacks.captioner import encoder_grid
 from srd_edge.errors import UsageError
 from srd_edge.export.component import Component
 from srd_edge.export.families.family import (
+    Family,
     Prompt,
     caches,
     cross_attention_components,
@@ -24,7 +25,7 @@ from srd_edge.export.families.family import (
 from srd_edge.runtime.bundle_specs import CaptionerSpec
 
 
-class VisionEncoderDecoder:
+class VisionEncoderDecoder(Family):
     """See the module's text."""
 
     name = "vision-encoder-decoder"
@@ -34,12 +35,6 @@ class VisionEncoderDecoder:
         start = model.generation_config.decoder_start_token_id
         ids = tokenizer(text, add_special_tokens=False).input_ids if text else []
         return Prompt((start, *ids))
-
-    def end_tokens(self, model: Any) -> tuple[int, ...]:
-        return (model.generation_config.eos_token_id,)
-
-    def settings(self, model: Any) -> Any:
-        return model.generation_config
 
     def grid(self, model: Any, height: int, width: int) -> tuple[int, int]:
         return encoder_grid(model, height, width)
