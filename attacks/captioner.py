@@ -21,7 +21,8 @@ from transformers.utils import cached_file
 
 from srd_edge.attacks import grid_encoder as grid_encoder  # registers its type with transformers
 from srd_edge.errors import UsageError
-from srd_edge.kernels.preprocess import PIL_FILTERS, Preprocessing, to_canvas, to_tensor
+from srd_edge.kernels.image_processor import PIL_FILTERS, read_image_processor
+from srd_edge.kernels.preprocess import Preprocessing, to_canvas, to_tensor
 
 START: Final = "<s>"
 END: Final = "</s>"
@@ -38,7 +39,7 @@ class Captioner:
     preprocessing: Preprocessing
 
     def canvases(self, pictures: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """Pictures (H, W, 3) uint8 RGB of any size -> (B, height, width, 3) canvases."""
+        """Pictures (H, W, 3) uint8 RGB of any size -> (B, height, width, 3) of one size."""
         return np.stack([to_canvas(pixels, self.preprocessing) for pixels in pictures])
 
     def pixel_values(self, canvases: NDArray[np.uint8]) -> torch.Tensor:
@@ -195,4 +196,4 @@ def _image_processor(spec: Preprocessing) -> dict[str, Any]:
 def _read_image_processor(name: str | Path) -> Preprocessing:
     path = cached_file(name, _IMAGE_PROCESSOR)
     config: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-    return Preprocessing.from_image_processor(config)
+    return read_image_processor(config)

@@ -69,6 +69,7 @@ def untrained_policy(manifest: Manifest, seed: int = 0) -> TorchPolicy:
     """The bundle's Q-network with the weights that training begins with."""
     torch.manual_seed(seed)
     spec = manifest.observation
+    assert spec is not None
     config = QNetworkConfig(spec.rows, spec.columns, spec.channels)
     return TorchPolicy(QNetwork(config, manifest.actions).eval())
 

@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, get_args
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -26,18 +25,21 @@ from srd_edge.export.check import (
     language_tokenizer,
 )
 from srd_edge.export.component import Component
-from srd_edge.export.graphs import OPSET, SUFFIX, Precision, convert, export_graph, pixel_feeds
+from srd_edge.export.graphs import OPSET, SUFFIX, Precision, convert, export_graph
 from srd_edge.export.limits import with_limits
 from srd_edge.export.parity import check_fp32, measure_parity
 from srd_edge.export.policy import policy_component
 from srd_edge.export.source import Source, open_source
 from srd_edge.kernels.actions import DEFAULT_TABLE
+from srd_edge.kernels.frames import Pixels
+from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.runtime.bundle import Bundle, write_bundle
 from srd_edge.runtime.bundle_specs import (
     TOKENIZER_FILE,
     ObservationSpec,
     PolicySpec,
 )
+from srd_edge.runtime.captioning import encoder_inputs
 from srd_edge.runtime.check_specs import REFERENCE_FOLDER
 from srd_edge.runtime.manifest import Manifest
 from srd_edge.training.check_models import CheckModels, reference_folder
@@ -104,7 +106,7 @@ def export_bundle(
     if policy is not None:
         _check_match(policy, source, observation)
     pictures = samples[: _CALIBRATION_PICTURES + _PARITY_PICTURES]
-    canvases = captioner.canvases(sample.load() for sample in pictures)
+    canvases = [to_canvas(sample.load(), captioner.preprocessing) for sample in pictures]
     calibration, unseen = canvases[:-_PARITY_PICTURES], canvases[-_PARITY_PICTURES:]
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -153,7 +155,15 @@ def _check_request(config: ExportConfig, samples: Sequence[Sample]) -> None:
         )
 
 
-def _check_match(policy: PolicyCheckpoint, source: Source, observation: ObservationSpec) -> None:
+def _check_match(
+    policy: PolicyCheckpoint, source: Source, observation: ObservationSpec | None
+) -> None:
+    if observation is None:
+        raise UsageError(
+            expected="a captioner whose pictures are all of one size, which a policy needs",
+            found=f"{source.name}, which looks at pictures of any size",
+            do="export it without --policy",
+        )
     made_for = policy.network.config
     expected = observation.rows, observation.columns, observation.channels
     found = made_for.rows, made_for.columns, made_for.channels
@@ -177,11 +187,12 @@ def _write_graphs(
     source: Source,
     parts: dict[str, Component],
     policy: PolicyCheckpoint | None,
-    calibration: NDArray[np.uint8],
+    calibration: Sequence[Pixels],
     work: Path,
     report: Callable[[str], None],
 ) -> dict[str, bytes | Path]:
-    feeds = {"encoder": pixel_feeds(source.captioner.pixel_values(calibration).numpy())}
+    spec = source.captioner.preprocessing
+    feeds = {"encoder": [encoder_inputs(canvas, spec) for canvas in calibration]}
     if policy is not None:
         parts = parts | {"policy": policy_component(policy.network)}
     files: dict[str, bytes | Path] = {}
@@ -242,7 +253,7 @@ def _manifest(
     source: Source,
     parts: dict[str, Component],
     policy: PolicyCheckpoint | None,
-    observation: ObservationSpec,
+    observation: ObservationSpec | None,
 ) -> Manifest:
     captioner = source.captioner
     files = {name: _file_name(part.file_stem, config.precision) for name, part in parts.items()}
@@ -274,7 +285,10 @@ def _manifest(
     )
 
 
-def _observation(source: Source, parts: dict[str, Component]) -> ObservationSpec:
+def _observation(source: Source, parts: dict[str, Component]) -> ObservationSpec | None:
+    """Of features that lie on the same grid whatever the picture; None of others."""
+    if source.captioner.preprocessing.tiling is not None:
+        return None
     rows, columns = source.family.grid(source.captioner.model, *source.size)
     look = parts["encoder"]
     with torch.inference_mode():

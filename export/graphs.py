@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
-import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
@@ -176,11 +175,6 @@ def quantise(source: Path, target: Path, calibration: list[dict[str, NDArray[Any
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
             )
-
-
-def pixel_feeds(pixel_values: NDArray[np.float32]) -> list[dict[str, NDArray[Any]]]:
-    """(B, 3, H, W) float32 -> one calibration feed a picture."""
-    return [{"pixel_values": row[None]} for row in pixel_values]
 
 
 @contextlib.contextmanager

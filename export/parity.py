@@ -7,10 +7,11 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from srd_edge.export.component import Component
 from srd_edge.export.source import Source
+from srd_edge.kernels.frames import Pixels
+from srd_edge.kernels.preprocess import to_tensor
 from srd_edge.runtime.bundle import Bundle
 from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.runtime.generation_specs import GenerationDefaults
@@ -29,7 +30,7 @@ def measure_parity(
     source: Source,
     components: Mapping[str, Component],
     policy: PolicyCheckpoint | None,
-    canvases: NDArray[np.uint8],
+    canvases: Sequence[Pixels],
 ) -> dict[str, Any]:
     """Compare ``bundle`` on the CPU with the models that it was exported from.
 
@@ -38,7 +39,7 @@ def measure_parity(
         source: what transformers' ``generate`` is asked.
         components: the modules behind the graphs.
         policy: the Q-network behind its graph.
-        canvases: (B, H, W, 3) uint8 RGB, not used for calibration.
+        canvases: (H, W, 3) uint8 RGB each, not used for calibration.
 
     Returns:
         ``logits_max_abs_difference`` by past length, ``captions``, ``captions_equal``,
@@ -75,7 +76,7 @@ def measure_parity(
 
 
 def is_tied(
-    runtime: OnnxCaptioner, canvas: NDArray[np.uint8], made: Sequence[int], truth: Sequence[int]
+    runtime: OnnxCaptioner, canvas: Pixels, made: Sequence[int], truth: Sequence[int]
 ) -> bool:
     """Whether rounding explains that two captions of a picture differ.
 
@@ -94,25 +95,30 @@ def is_tied(
 
 @torch.inference_mode()
 def transformers_tokens(
-    source: Source, defaults: GenerationDefaults, canvases: NDArray[np.uint8]
+    source: Source, defaults: GenerationDefaults, canvases: Sequence[Pixels]
 ) -> list[list[int]]:
     """The captions' ids by transformers' own ``generate``, without the end token.
 
     Args:
         source: the captioner.
         defaults: how many beams and tokens; everything else is the model's own setting.
-        canvases: (B, H, W, 3) uint8 RGB.
+        canvases: (H, W, 3) uint8 RGB each.
     """
     captioner = source.captioner
+    spec = captioner.preprocessing
+    # Canvases of all sizes go one by one: what is seen of each is a batch already.
+    at_once = _BATCH if spec.tiling is None else 1
     settings = {
         "do_sample": False,
         "num_beams": defaults.beams,
         "max_new_tokens": defaults.max_new_tokens,
     }
     rows: list[list[int]] = []
-    for first in range(0, len(canvases), _BATCH):
-        pixel_values = captioner.pixel_values(canvases[first : first + _BATCH])
-        made = source.family.generate(captioner.model, pixel_values, source.prompt, settings)
+    for first in range(0, len(canvases), at_once):
+        batch = canvases[first : first + at_once]
+        seen = torch.from_numpy(to_tensor(np.concatenate([spec.cut(c) for c in batch]), spec))
+        layout = spec.layout(batch[0])
+        made = source.family.generate(captioner.model, seen, layout, source.prompt, settings)
         rows += [_ended(row, defaults.end_tokens) for row in made]
     return rows
 
@@ -152,7 +158,7 @@ def _q_difference(
     bundle: Bundle,
     policy: PolicyCheckpoint,
     runtime: OnnxCaptioner,
-    canvases: NDArray[np.uint8],
+    canvases: Sequence[Pixels],
 ) -> float:
     assert bundle.manifest.policy is not None
     graph = open_session(bundle.path(bundle.manifest.policy.file), "cpu").session

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +20,6 @@ from srd_edge.errors import UsageError
 from srd_edge.export.component import Component
 from srd_edge.export.families import family_of
 from srd_edge.export.families.family import Family, Prompt
-from srd_edge.kernels.preprocess import Preprocessing
 from srd_edge.runtime.bundle_specs import CaptionerSpec
 from srd_edge.runtime.generation_specs import EarlyStopping, GenerationDefaults
 
@@ -70,7 +69,7 @@ class Source:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of its canvas."""
+        """Height and width of its canvas, or of a tile."""
         spec = self.captioner.preprocessing
         return spec.height, spec.width
 
@@ -80,8 +79,7 @@ class Source:
 
     def spec(self, files: dict[str, str]) -> CaptionerSpec:
         """The manifest's description of the captioner, whose graphs are ``files``."""
-        spec = self.family.spec(self.captioner.model, files)
-        return replace(spec, before=self.prompt.before, after=self.prompt.after)
+        return self.family.prompted(self.captioner.model, self.prompt, files)
 
 
 def open_source(
@@ -140,9 +138,8 @@ def open_source(
             do="convert its tokenizer with transformers first",
         )
     given = family.prompt(model, tokenizer, prompt)
-    captioner = Captioner(
-        model.eval(), backend, Preprocessing.from_image_processor(image_processor.to_dict())
-    )
+    preprocessing = family.preprocessing(model, image_processor)
+    captioner = Captioner(model.eval(), backend, preprocessing)
     ends = family.end_tokens(model)
     defaults = generation_defaults(
         family.settings(model), given, ends, beams=beams, max_new_tokens=max_new_tokens

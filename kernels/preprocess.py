@@ -2,7 +2,8 @@
 
 ``to_canvas`` resizes to the encoder's size and stays in uint8 RGB; the perturbations of
 ``srd_edge.kernels.operators`` work on that canvas; ``to_tensor`` then rescales, normalises and
-transposes. Together they are what a Hugging Face image processor does with its PIL backend, so a
+transposes. An encoder that looks at pictures of any size sees what ``Preprocessing.cut`` makes of
+the canvas. Together they are what a Hugging Face image processor does with its PIL backend, so a
 captioner sees on the device the very numbers that it was trained on.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,18 +20,7 @@ from numpy.typing import NDArray
 from srd_edge.errors import ShapeError, UsageError
 from srd_edge.kernels.frames import Box, Pixels, check_pixels
 from srd_edge.kernels.resize import Resample, resize
-
-PIL_FILTERS: Final[Mapping[int, Resample]] = {
-    0: "nearest",
-    1: "lanczos",
-    2: "bilinear",
-    3: "bicubic",
-    4: "box",
-}
-"""Pillow's numbers of the filters, as image processors write them."""
-_HONOURED_STEPS: Final = {
-    *("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb"),
-}
+from srd_edge.kernels.tiling import Layout, Tiling, read_tiling
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +28,13 @@ class Preprocessing:
     """What an encoder wants done to a picture.
 
     Args:
-        width, height: of the canvas, in pixels.
+        width, height: of the canvas, in pixels; of a tile, where the canvas follows the picture.
         resample: filter, as Pillow names it.
         mean, std: RGB, subtracted and divided by after rescaling.
         rescale: factor from 0..255 to what ``mean`` and ``std`` are in.
         shortest_edge: what a picture's shorter side is resized to before the canvas is cut out of
             its middle, in pixels; None for a picture that is stretched to the canvas.
+        tiling: how the canvas follows the picture; None for one of fixed size.
     """
 
     width: int
@@ -53,6 +44,7 @@ class Preprocessing:
     std: tuple[float, float, float]
     rescale: float = 1 / 255
     shortest_edge: int | None = None
+    tiling: Tiling | None = None
 
     def __post_init__(self) -> None:
         numbers = (*self.mean, *self.std, self.rescale)
@@ -63,11 +55,12 @@ class Preprocessing:
             or not all(map(math.isfinite, numbers))
             or 0 in self.std
             or (self.shortest_edge or math.inf) < max(self.width, self.height)
+            or (self.tiling is not None and (self.shortest_edge or self.width != self.height))
         ):
             raise UsageError(
                 expected=f"a size of 1 x 1 or more, a filter out of {', '.join(get_args(Resample))}"
-                ", three means and three deviations other than 0, and no canvas larger than what it"
-                " is cut out of",
+                ", three means and three deviations other than 0, no canvas larger than what it is"
+                " cut out of, and square tiles",
                 found=str(self),
                 do="correct the preprocessing",
             )
@@ -82,10 +75,32 @@ class Preprocessing:
             "std": list(self.std),
             "rescale": self.rescale,
             "shortest_edge": self.shortest_edge,
+            "tiling": None if self.tiling is None else self.tiling.to_json(),
         }
+
+    def layout(self, canvas: Pixels) -> Layout:
+        """How a canvas is seen."""
+        height, width = canvas.shape[:2]
+        if self.tiling is None:
+            return Layout(height, width)
+        return self.tiling.layout(width, height, self.width)
+
+    def cut(self, canvas: Pixels) -> Pixels:
+        """What the encoder is given of a canvas: (N, h, w, 3) uint8 RGB, for ``to_tensor``."""
+        if self.tiling is None:
+            return canvas[None]
+        return self.tiling.cut(canvas, self.width, self.resample)
+
+    def sizes(self, width: int, height: int) -> list[tuple[int, int]]:
+        """(width, height) that such a picture is resized to, one after the other."""
+        if self.tiling is None:
+            return [self.resized(width, height)]
+        return self.tiling.sizes(width, height, self.width)
 
     def resized(self, width: int, height: int) -> tuple[int, int]:
         """(width, height) of what a picture of that size is resized to, before it is cropped."""
+        if self.tiling is not None:
+            return (self.sizes(width, height) or [(width, height)])[-1]
         if self.shortest_edge is None:
             return self.width, self.height
         longest = int(self.shortest_edge * max(width, height) / min(width, height))
@@ -93,6 +108,8 @@ class Preprocessing:
 
     def cropped(self, width: int, height: int) -> tuple[int, int]:
         """Where the canvas begins in such a resized picture: pixels from the left, from the top."""
+        if self.tiling is not None:
+            return 0, 0
         resized_width, resized_height = self.resized(width, height)
         return (resized_width - self.width) // 2, (resized_height - self.height) // 2
 
@@ -111,87 +128,45 @@ class Preprocessing:
                 width=int(data["width"]),
                 height=int(data["height"]),
                 resample=data["resample"],
-                mean=_triple(data["mean"]),
-                std=_triple(data["std"]),
+                mean=triple(data["mean"]),
+                std=triple(data["std"]),
                 rescale=float(data["rescale"]),
                 shortest_edge=None if data["shortest_edge"] is None else int(data["shortest_edge"]),
+                tiling=read_tiling(data["tiling"]),
             )
         except UsageError:
             raise
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(
-                expected="preprocessing with width, height, resample, mean, std, rescale and"
-                " shortest_edge",
+                expected="preprocessing with width, height, resample, mean, std, rescale,"
+                " shortest_edge and tiling",
                 found=f"{type(error).__name__}: {error}",
                 do="write it with Preprocessing.to_json",
-            ) from error
-
-    @classmethod
-    def from_image_processor(cls, config: Mapping[str, Any]) -> Preprocessing:
-        """Read a Hugging Face image processor's settings.
-
-        Args:
-            config: the contents of ``preprocessor_config.json``, or ``processor.to_dict()`` where
-                that file leaves out the class's defaults.
-
-        Raises:
-            UsageError: for a step that ``to_canvas`` and ``to_tensor`` do not take (padding,
-                tiling, a shortest edge without a crop) and for missing or unusable values.
-        """
-        extra = sorted(
-            key
-            for key, value in config.items()
-            if (key.startswith("do_") and value and key not in _HONOURED_STEPS)
-            or (key == "rescale_offset" and value)
-        )
-        if extra or config.get("do_resize") is False:
-            raise UsageError(
-                expected="an image processor that resizes, crops, rescales and normalises only",
-                found=f"{', '.join(extra)} switched on" if extra else "do_resize switched off",
-                do="use a captioner whose pictures are resized to a fixed size",
-            )
-        try:
-            height, width, shortest_edge = _sizes(config)
-            normalises = config.get("do_normalize", True)
-            return cls(
-                width=width,
-                height=height,
-                resample=PIL_FILTERS[int(config["resample"])],
-                mean=_triple(config["image_mean"]) if normalises else (0.0, 0.0, 0.0),
-                std=_triple(config["image_std"]) if normalises else (1.0, 1.0, 1.0),
-                rescale=(
-                    float(config.get("rescale_factor", 1 / 255))
-                    if config.get("do_rescale", True)
-                    else 1.0
-                ),
-                shortest_edge=shortest_edge,
-            )
-        except UsageError:
-            raise
-        except (KeyError, TypeError, ValueError) as error:
-            raise UsageError(
-                expected="size, resample (a PIL code, 0 to 4), image_mean and image_std",
-                found=f"{type(error).__name__}: {error}",
-                do="pass the image processor's to_dict(), which has its defaults filled in",
             ) from error
 
 
 def to_canvas(pixels: Pixels, spec: Preprocessing) -> Pixels:
     """Resize as Pillow's ``Image.resize((width, height), resample)`` does, bit for bit; then crop.
 
+    A canvas of fixed size is (spec.height, spec.width, 3); otherwise it follows the picture.
+
     Args:
         pixels: (H, W, 3) uint8 RGB.
         spec: the sizes and the filter.
 
     Returns:
-        (spec.height, spec.width, 3) uint8 RGB, always a new contiguous array.
+        (height, width, 3) uint8 RGB, always a new contiguous array.
 
     Raises:
         ShapeError: for anything but (H, W, 3) uint8.
     """
     check_pixels(pixels)
     height, width = pixels.shape[:2]
-    resized = resize(pixels, *spec.resized(width, height), spec.resample)
+    resized = pixels
+    for size in spec.sizes(width, height):
+        resized = resize(resized, *size, spec.resample)
+    if spec.tiling is not None:
+        return resized.copy() if resized is pixels else np.ascontiguousarray(resized)
     left, top = spec.cropped(width, height)
     return np.ascontiguousarray(resized[top : top + spec.height, left : left + spec.width])
 
@@ -238,37 +213,7 @@ def to_tensor(
     return out
 
 
-def _triple(values: Any) -> tuple[float, float, float]:
+def triple(values: Any) -> tuple[float, float, float]:
     """Three numbers out of three, or out of one that stands for all channels."""
     red, green, blue = (values,) * 3 if isinstance(values, (int, float)) else values
     return float(red), float(green), float(blue)
-
-
-def _sizes(config: Mapping[str, Any]) -> tuple[int, int, int | None]:
-    """Height and width of the canvas, and the shortest edge of what it is cut out of."""
-    size = config["size"]
-    if not config.get("do_center_crop"):
-        return *_fixed_size(size), None
-    height, width = _fixed_size(config["crop_size"])
-    if isinstance(size, Mapping) and set(size) == {"shortest_edge"}:
-        return height, width, int(size["shortest_edge"])
-    if _fixed_size(size) == (height, width):
-        return height, width, None
-    raise UsageError(
-        expected="a picture that is resized by its shortest edge before it is cropped",
-        found=f"size {size!r}, crop {height} x {width}",
-        do="use a captioner with another image processor",
-    )
-
-
-def _fixed_size(size: Any) -> tuple[int, int]:
-    """(height, width) out of an image processor's ``size``."""
-    if isinstance(size, int):
-        return size, size
-    if isinstance(size, Mapping) and set(size) == {"height", "width"}:
-        return int(size["height"]), int(size["width"])
-    raise UsageError(
-        expected="a size of height and width, or one number for both",
-        found=f"size {size!r}",
-        do="use a captioner whose pictures are resized to a fixed size",
-    )

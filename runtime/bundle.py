@@ -294,6 +294,7 @@ def _pairing(manifest: Manifest) -> str:
     encoder = manifest.entry(manifest.captioner.components.get("encoder", ""))
     if encoder is None:
         _refuse("the encoder among the listed files", "no such entry")
+    assert manifest.observation is not None, "which a policy does not come without"
     return pairing_id(encoder.sha256, manifest.actions, manifest.observation)
 
 

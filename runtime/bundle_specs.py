@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
-from srd_edge.runtime.json_fields import JsonFields, wrong_field
+from srd_edge.runtime.json_fields import JsonFields, check_integers, wrong_field
 
 TOKENIZER_FILE: Final = "tokenizer.json"
+FEATURES: Final = "last_hidden_state"
+"""The encoder's output that is looked at, be it by a policy or only to count pictures."""
 Decoding: TypeAlias = Literal["cross-attention", "prefix"]
+Positions: TypeAlias = Literal["sequence", "grid"]
+Ids: TypeAlias = tuple[int, ...]
 COMPONENTS: Final[Mapping[Decoding, tuple[str, ...]]] = {
     "cross-attention": ("encoder", "decoder"),
     "prefix": ("encoder", "embed_tokens", "decoder"),
@@ -37,6 +41,45 @@ class FileEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class TileIds:
+    """What is read among the tiles of a picture, of which the whole comes last.
+
+    Args:
+        cells: before each tile, by row and column.
+        between_lines: between the last tile of a row and the first of the next.
+        whole: between the last tile and the whole.
+        alone: before the whole where there are no tiles.
+    """
+
+    cells: tuple[tuple[Ids, ...], ...]
+    between_lines: Ids
+    whole: Ids
+    alone: Ids
+
+    def to_json(self) -> dict[str, Any]:
+        cells = [[list(ids) for ids in row] for row in self.cells]
+        flat = {name: list(getattr(self, name)) for name in ("between_lines", "whole", "alone")}
+        return flat | {"cells": cells}
+
+    @classmethod
+    def from_json(cls, data: object) -> TileIds:
+        fields = JsonFields(data, "captioner.tiles")
+        rows = fields.sequence("cells")
+        where = "captioner.tiles.cells"
+        if not all(isinstance(row, list) and len(row) == len(rows[0]) for row in rows):
+            raise wrong_field(where, "rows of the same length", rows)
+        cells = tuple(tuple(check_integers(ids, where) for ids in row) for row in rows)
+        spec = cls(
+            cells=cells,
+            between_lines=fields.integers("between_lines"),
+            whole=fields.integers("whole"),
+            alone=fields.integers("alone"),
+        )
+        fields.end()
+        return spec
+
+
+@dataclass(frozen=True, slots=True)
 class CaptionerSpec:
     """The captioner's graphs and the shape of its key-value cache.
 
@@ -48,6 +91,9 @@ class CaptionerSpec:
         heads: key-value heads a layer.
         head_dim: channels a head.
         before, after: ids around the picture, of a prefix.
+        tiles: ids among its tiles, of a prefix that has any.
+        positions: how a prefix's decoder counts: one after the other, or the picture's features by
+            row and column, which are then an input of its graph (M-RoPE).
     """
 
     family: str
@@ -56,8 +102,10 @@ class CaptionerSpec:
     layers: int
     heads: int
     head_dim: int
-    before: tuple[int, ...] = ()
-    after: tuple[int, ...] = ()
+    before: Ids = ()
+    after: Ids = ()
+    tiles: TileIds | None = None
+    positions: Positions = "sequence"
 
     @property
     def memory_names(self) -> tuple[str, ...]:
@@ -84,12 +132,12 @@ class CaptionerSpec:
         )
 
     def to_json(self) -> dict[str, Any]:
-        lists = {"before": list(self.before), "after": list(self.after)}
-        return (
-            {name: getattr(self, name) for name in self.__slots__}
-            | lists
-            | {"components": dict(self.components)}
-        )
+        return {name: getattr(self, name) for name in self.__slots__} | {
+            "before": list(self.before),
+            "after": list(self.after),
+            "tiles": None if self.tiles is None else self.tiles.to_json(),
+            "components": dict(self.components),
+        }
 
     @classmethod
     def from_json(cls, data: object) -> CaptionerSpec:
@@ -97,6 +145,11 @@ class CaptionerSpec:
         family, decoding = fields.text("family"), fields.text("decoding")
         if decoding not in COMPONENTS:
             raise wrong_field("captioner.decoding", f"one of {', '.join(COMPONENTS)}", decoding)
+        positions = fields.text("positions")
+        if positions not in get_args(Positions):
+            choices = ", ".join(get_args(Positions))
+            raise wrong_field("captioner.positions", f"one of {choices}", positions)
+        tiles = fields.take("tiles")
         components = JsonFields(fields.mapping("components"), "captioner.components")
         files = {name: components.text(name) for name in COMPONENTS[cast("Decoding", decoding)]}
         files |= {name: components.text(name) for name in components.rest()}
@@ -109,6 +162,8 @@ class CaptionerSpec:
             head_dim=fields.integer("head_dim", low=1, high=65536),
             before=fields.integers("before"),
             after=fields.integers("after"),
+            tiles=None if tiles is None else TileIds.from_json(tiles),
+            positions=cast("Positions", positions),
         )
         fields.end()
         return spec
@@ -121,7 +176,7 @@ class ObservationSpec:
     rows: int
     columns: int
     channels: int
-    tensor: str = "last_hidden_state"
+    tensor: str = FEATURES
 
     @classmethod
     def from_json(cls, data: object) -> ObservationSpec:

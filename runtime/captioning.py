@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srd_edge.kernels.frames import Pixels
 from srd_edge.kernels.preprocess import Preprocessing, to_tensor
+from srd_edge.kernels.tiling import AnyResolution, Layout
 from srd_edge.runtime.bundle import Bundle
-from srd_edge.runtime.bundle_specs import TOKENIZER_FILE
+from srd_edge.runtime.bundle_specs import FEATURES, TOKENIZER_FILE
 from srd_edge.runtime.decoders import Encoded, State, open_decoder, ort_value
 from srd_edge.runtime.search import Line, Search, log_softmax
 from srd_edge.runtime.sessions import Provider, open_session
@@ -83,7 +84,8 @@ class OnnxCaptioner:
         self._pixel_values = np.empty(
             (1, 3, self._preprocessing.height, self._preprocessing.width), np.float32
         )
-        self._encoder_outputs = [manifest.observation.tensor, *manifest.captioner.memory_names]
+        features = manifest.observation.tensor if manifest.observation else FEATURES
+        self._encoder_outputs = [features, *manifest.captioner.memory_names]
 
     @property
     def end_tokens(self) -> tuple[int, ...]:
@@ -92,11 +94,23 @@ class OnnxCaptioner:
 
     def encode(self, canvas: Pixels) -> Encoded:
         """(height, width, 3) uint8 RGB canvas -> its features, and what the decoder needs of it."""
-        return self._encode(to_tensor(canvas, self._preprocessing, out=self._pixel_values))
+        inputs = encoder_inputs(canvas, self._preprocessing, out=self._pixel_values)
+        return self._encode(inputs, self._preprocessing.layout(canvas))
 
     def encode_views(self, canvases: Pixels) -> Encoded:
         """(V, height, width, 3) uint8 RGB views of one picture, to be captioned as one."""
-        return self._encode(to_tensor(canvases, self._preprocessing))
+        spec = self._preprocessing
+        if spec.tiling is None:
+            return self._encode(
+                {"pixel_values": to_tensor(canvases, spec)}, spec.layout(canvases[0])
+            )
+        views = [self.encode(canvas) for canvas in canvases]
+        memory = zip(*(view.memory for view in views), strict=True)
+        return Encoded(
+            np.concatenate([view.features for view in views]),
+            tuple(ort_value(np.concatenate([part.numpy() for part in parts])) for parts in memory),
+            views[0].layout,
+        )
 
     def generate(
         self,
@@ -116,7 +130,7 @@ class OnnxCaptioner:
         def expired() -> bool:
             return clock is not None and clock() > deadline_s
 
-        search = Search(self._decoder, self._settings, len(encoded.features), expired)
+        search = Search(self._decoder, self._settings, encoded.rows, expired)
         state = self._decoder.start(encoded)
         line = search.beams(state) if self._settings.beams > 1 else search.greedy(state)[0]
         if not line.finished:
@@ -154,15 +168,15 @@ class OnnxCaptioner:
         """
         if self._settings.beams > 1:
             return [self.generate(self.encode(canvas)).text for canvas in canvases]
-        encoded = self._encode(to_tensor(canvases, self._preprocessing))
+        encoded = self.encode_views(canvases)
         search = Search(self._decoder, self._settings, 1, lambda: False)
         lines = search.greedy(self._decoder.start(encoded))
         return [self._tokenizer.decode(line.tokens) for line in lines]
 
-    def _encode(self, pixel_values: NDArray[np.float32]) -> Encoded:
-        feed = {"pixel_values": ort_value(pixel_values)}
+    def _encode(self, inputs: dict[str, NDArray[Any]], layout: Layout) -> Encoded:
+        feed = {name: ort_value(array) for name, array in inputs.items()}
         features, *memory = self._encoder.run_with_ort_values(self._encoder_outputs, feed)
-        return Encoded(features.numpy(), tuple(memory))
+        return Encoded(features.numpy(), tuple(memory), layout)
 
     def _logits_before_each(self, state: State, ids: list[int]) -> NDArray[np.float32]:
         """(rows, T, V): what was likely where each of the T ids stands."""
@@ -181,6 +195,25 @@ class OnnxCaptioner:
         while kept and len(self._tokenizer.decode(line.tokens[:kept])) > len(text):
             kept -= 1
         return Generated(text, tuple(line.tokens), False, tuple(line.log_probabilities[:kept]))
+
+
+def encoder_inputs(
+    canvas: Pixels, spec: Preprocessing, out: NDArray[np.float32] | None = None
+) -> dict[str, NDArray[Any]]:
+    """What the encoder graph takes of one (height, width, 3) uint8 RGB canvas.
+
+    Args:
+        canvas: the picture.
+        spec: what the encoder wants done to it.
+        out: for the pixels of a canvas of fixed size; a new array without it.
+    """
+    if spec.tiling is None:
+        return {"pixel_values": to_tensor(canvas, spec, out=out)}
+    inputs: dict[str, NDArray[Any]] = {"pixel_values": to_tensor(spec.cut(canvas), spec)}
+    if isinstance(spec.tiling, AnyResolution):
+        index, weight = spec.tiling.gathered(spec.layout(canvas))
+        inputs |= {"gather_index": index, "gather_weight": weight}
+    return inputs
 
 
 def _generated(text: str, line: Line) -> Generated:

@@ -10,13 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from srd_edge.kernels.tiling import Layout
 from srd_edge.runtime.bundle import Bundle
+from srd_edge.runtime.prefixes import Prefix, prefix_for
 from srd_edge.runtime.sessions import Provider, Session, open_session
+
+_LAYOUTS_KEPT: Final = 64
+"""Of pictures of different sizes; the words around each are embedded once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +29,20 @@ class Encoded:
     """A picture as the decoder and the policy need it, or several pictures or views of one.
 
     Args:
-        features: (P, N, C) float32, what the policy looks at.
+        features: (P, N, C) float32, what the policy looks at; of tiles, P counts them all.
         memory: OrtValues that the decoder needs of the picture: cross-attention keys and values
             in the order of ``kv_names``, or its embeddings.
+        layout: of the canvas that it came from.
     """
 
     features: NDArray[np.float32]
     memory: tuple[Any, ...]
+    layout: Layout
+
+    @property
+    def rows(self) -> int:
+        """How many pictures or views."""
+        return len(self.features) // self.layout.seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +53,7 @@ class State:
         rows: captions that are made side by side.
         past: keys and values, as OrtValues.
         said: token ids read, those of a prefix not counted.
+        begins: position of the first of them, where positions are an input.
         logits: (rows, V) after a prefix; None where nothing was read that a token could follow.
         constant: inputs that stay the same.
     """
@@ -48,6 +61,7 @@ class State:
     rows: int
     past: tuple[Any, ...]
     said: int = 0
+    begins: int = 0
     logits: NDArray[np.float32] | None = None
     constant: Mapping[str, Any] = field(default_factory=dict)
 
@@ -136,7 +150,7 @@ class CrossAttentionDecoder(_KeyValueDecoder):
         self._memory_names = self._spec.kv_names("past_key_values", "encoder")
 
     def start(self, encoded: Encoded) -> State:
-        rows = len(encoded.features)
+        rows = encoded.rows
         constant = dict(zip(self._memory_names, encoded.memory, strict=True))
         return State(rows, self._empty_past(rows), constant=constant)
 
@@ -152,23 +166,26 @@ class PrefixDecoder(_KeyValueDecoder):
         path = bundle.path(self._spec.components["embed_tokens"])
         self._embedder = open_session(path, provider, strict=strict).session
         self._embedder_takes = {value.name for value in self._embedder.get_inputs()}
-        before, after = self._spec.before, self._spec.after
-        self.prompt = (*before, *after, *bundle.manifest.generation.prompt)
-        self._before, self._after = (
-            self._embed(np.array([ids], np.int64), 0).numpy() if ids else None
-            for ids in (before, after)
-        )
+        spec = self._spec
+        self.prompt = (*spec.before, *spec.after, *bundle.manifest.generation.prompt)
+        self._prefixes: dict[tuple[Layout, int], tuple[Prefix, NDArray[np.float32] | None]] = {}
 
     def start(self, encoded: Encoded) -> State:
         (picture,) = encoded.memory
-        rows = len(encoded.features)
-        if self._before is not None or self._after is not None:
-            around = (self._before, picture.numpy(), self._after)
-            parts = [np.repeat(p, rows // len(p), axis=0) for p in around if p is not None]
-            picture = ort_value(np.concatenate(parts, axis=1))
-        last = picture.shape()[1] - 1
-        feed = {"inputs_embeds": picture, "logits_to_keep": ort_value(np.array([last], np.int64))}
-        logits, state = self._run(State(rows, self._empty_past(rows)), feed, 0)
+        rows, (pictures, count, width) = encoded.rows, picture.shape()
+        count *= pictures // rows
+        prefix, words = self._prefix(encoded.layout, count)
+        if words is not None:
+            whole = np.empty((rows, len(prefix.features), width), np.float32)
+            whole[:, prefix.features] = picture.numpy().reshape(rows, count, width)
+            whole[:, ~prefix.features] = words
+            picture = ort_value(whole)
+        last = np.array([len(prefix.features) - 1], np.int64)
+        feed = {"inputs_embeds": picture, "logits_to_keep": ort_value(last)}
+        if self._spec.positions == "grid":
+            feed["position_ids"] = ort_value(prefix.positions[:, None])
+        state = State(rows, self._empty_past(rows), begins=prefix.following)
+        logits, state = self._run(state, feed, 0)
         return replace(state, logits=logits[:, -1])
 
     def advance(self, state: State, ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], State]:
@@ -177,7 +194,20 @@ class PrefixDecoder(_KeyValueDecoder):
             "inputs_embeds": self._embed(ids, state.said),
             "logits_to_keep": ort_value(np.arange(count, dtype=np.int64)),
         }
+        if self._spec.positions == "grid":
+            first = state.begins + state.said
+            feed["position_ids"] = ort_value(np.tile(np.arange(first, first + count), (3, 1, 1)))
         return self._run(state, feed, count)
+
+    def _prefix(self, layout: Layout, count: int) -> tuple[Prefix, NDArray[np.float32] | None]:
+        """A picture's prefix, and the embeddings (W, D) of its words if there are any."""
+        if (layout, count) not in self._prefixes:
+            if len(self._prefixes) == _LAYOUTS_KEPT:
+                self._prefixes.clear()
+            prefix = prefix_for(self._spec, layout, count)
+            words = self._embed(prefix.words[None], 0).numpy()[0] if len(prefix.words) else None
+            self._prefixes[layout, count] = prefix, words
+        return self._prefixes[layout, count]
 
     def _embed(self, ids: NDArray[np.int64], said: int) -> Any:
         """(R, S) ids -> (R, S, C), as an OrtValue; ``said`` ids came before them."""

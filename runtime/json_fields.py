@@ -39,11 +39,7 @@ class JsonFields:
         return check_integer(self.take(name), self._path(name), low=low, high=high)
 
     def integers(self, name: str, *, low: int = 0) -> tuple[int, ...]:
-        where = self._path(name)
-        return tuple(
-            check_integer(value, f"{where}[{place}]", low=low)
-            for place, value in enumerate(self.sequence(name))
-        )
+        return check_integers(self.take(name), self._path(name), low=low)
 
     def positive(self, name: str) -> float:
         value = self.take(name)
@@ -94,6 +90,15 @@ def check_integer(value: object, where: str, *, low: int, high: int = 2**53) -> 
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise wrong_field(where, f"a whole number in {low}..{high}", value)
     return value
+
+
+def check_integers(value: object, where: str, *, low: int = 0) -> tuple[int, ...]:
+    """``value`` if it is a list of whole numbers from ``low`` on, else a BundleError."""
+    if not isinstance(value, list):
+        raise wrong_field(where, "a list", value)
+    return tuple(
+        check_integer(number, f"{where}[{place}]", low=low) for place, number in enumerate(value)
+    )
 
 
 def wrong_field(where: str, expected: str, found: object) -> BundleError:

@@ -26,7 +26,7 @@ from srd_edge.runtime.check_specs import CheckSpec
 from srd_edge.runtime.generation_specs import GenerationDefaults
 from srd_edge.runtime.json_fields import DO, JsonFields, wrong_field
 
-SCHEMA: Final = 3
+SCHEMA: Final = 4
 MAX_CELLS: Final = 1 << 16
 """Of an action table's grid; the coverage canvas grows with it."""
 MAX_SIDE_PX: Final = 8192
@@ -44,7 +44,8 @@ _T = TypeVar("_T", bound=_Writes)
 class Manifest:
     """All of ``manifest.json``; the bundle's writer fills in ``files``.
 
-    ``policy`` is None in an undefended bundle, and ``check`` where captions are not checked.
+    ``policy`` is None in an undefended bundle, ``check`` where captions are not checked, and
+    ``observation`` where the features lie on no fixed grid, so that there can be no policy.
     ``parity`` and ``provenance`` are free JSON.
     """
 
@@ -52,7 +53,7 @@ class Manifest:
     preprocessing: Preprocessing
     generation: GenerationDefaults
     actions: ActionTable
-    observation: ObservationSpec
+    observation: ObservationSpec | None
     policy: PolicySpec | None
     check: CheckSpec | None = None
     precision: str
@@ -74,7 +75,7 @@ class Manifest:
             "preprocessing": self.preprocessing.to_json(),
             "generation": self.generation.to_json(),
             "actions": self.actions.to_json(),
-            "observation": _plain(self.observation),
+            "observation": None if self.observation is None else _plain(self.observation),
             "policy": None if self.policy is None else _plain(self.policy),
             "check": None if self.check is None else self.check.to_json(),
             "precision": self.precision,
@@ -102,6 +103,9 @@ class Manifest:
                 do="update srd-edge" if schema > SCHEMA else DO,
             )
         policy, check = fields.take("policy"), fields.take("check")
+        observation = fields.take("observation")
+        if observation is None and policy is not None:
+            raise wrong_field("observation", "what the policy looks at", observation)
         actions = _delegate("actions", ActionTable.from_json, fields.mapping("actions"))
         if actions.rows * actions.columns > MAX_CELLS:
             raise wrong_field(
@@ -119,7 +123,7 @@ class Manifest:
             preprocessing=preprocessing,
             generation=GenerationDefaults.from_json(fields.take("generation")),
             actions=actions,
-            observation=ObservationSpec.from_json(fields.take("observation")),
+            observation=None if observation is None else ObservationSpec.from_json(observation),
             policy=None if policy is None else PolicySpec.from_json(policy),
             check=None if check is None else CheckSpec.from_json(check),
             precision=fields.text("precision"),

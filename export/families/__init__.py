@@ -12,7 +12,10 @@ from srd_edge.export.families.florence2 import Florence2
 from srd_edge.export.families.git import Git
 from srd_edge.export.families.instructblip import InstructBlip
 from srd_edge.export.families.llava import Llava
+from srd_edge.export.families.llava_onevision import LlavaOnevision
 from srd_edge.export.families.paligemma import PaliGemma
+from srd_edge.export.families.qwen_vl import QwenVl
+from srd_edge.export.families.smolvlm import SmolVlm
 from srd_edge.export.families.vision_encoder_decoder import VisionEncoderDecoder
 
 FAMILIES: Final[tuple[Family, ...]] = (
@@ -22,6 +25,9 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Blip2(),
     InstructBlip(),
     Llava(),
+    LlavaOnevision(),
+    SmolVlm(),
+    QwenVl(),
     PaliGemma(),
     Florence2(),
 )
@@ -33,16 +39,11 @@ NEAREST: Final = {
     "flamingo": "llava",
     "moondream": "llava",
     "moondream1": "llava",
-    "llava_next": "llava",
-    "llava_onevision": "llava",
+    "llava_next": "llava-onevision",
     "vipllava": "llava",
-    "idefics2": "llava",
-    "idefics3": "llava",
-    "smolvlm": "llava",
-    "qwen2_vl": "llava",
-    "qwen2_5_vl": "llava",
-    "qwen3_vl": "llava",
-    "internvl": "llava",
+    "idefics2": "smolvlm",
+    "qwen3_vl_moe": "qwen-vl",
+    "internvl": "llava-onevision",
     "gemma3": "paligemma",
     "kosmos_2": "git",
     "pix2struct": "vision-encoder-decoder",

@@ -16,6 +16,7 @@ from srd_edge.export.families.family import (
     present,
     split_heads,
 )
+from srd_edge.kernels.tiling import Layout
 from srd_edge.runtime.bundle_specs import CaptionerSpec
 
 
@@ -55,7 +56,12 @@ class Blip(Family):
         return cross_attention_components(self.spec(model, {}), *parts, (height, width))
 
     def generate(
-        self, model: Any, pixel_values: torch.Tensor, prompt: Prompt, settings: dict[str, Any]
+        self,
+        model: Any,
+        pixel_values: torch.Tensor,
+        layout: Layout,
+        prompt: Prompt,
+        settings: dict[str, Any],
     ) -> list[list[int]]:
         separator = model.config.text_config.sep_token_id
         given = torch.tensor([[*prompt.ids, separator]]).repeat(len(pixel_values), 1)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from srd_edge.export.component import Component
-from srd_edge.export.families.family import Family, Prompt
+from srd_edge.export.families.family import Family, Prompt, encoder
 from srd_edge.export.families.prefix import (
     CausalDecoder,
     Embedding,
@@ -17,6 +17,7 @@ from srd_edge.export.families.prefix import (
     whole_prompt,
 )
 from srd_edge.export.families.t5 import t5_components, t5_spec
+from srd_edge.kernels.tiling import Layout
 from srd_edge.runtime.bundle_specs import CaptionerSpec
 
 
@@ -41,7 +42,12 @@ class Blip2(Family):
         return text_components(self.spec(model, {}), _Vision(model), model, prompt, (height, width))
 
     def generate(
-        self, model: Any, pixel_values: torch.Tensor, prompt: Prompt, settings: dict[str, Any]
+        self,
+        model: Any,
+        pixel_values: torch.Tensor,
+        layout: Layout,
+        prompt: Prompt,
+        settings: dict[str, Any],
     ) -> list[list[int]]:
         ids = text_ids(model, prompt, len(pixel_values))
         tokens = model.generate(pixel_values, input_ids=ids, **settings)
@@ -78,7 +84,8 @@ def text_components(
     if spec.decoding == "cross-attention":
         return t5_components(spec, vision, language, prompt.built_in, size)
     decoder = CausalDecoder(language.base_model, language.get_output_embeddings())
-    return prefix_components(spec, vision, Embedding(model.get_input_embeddings()), decoder, size)
+    seeing = encoder(spec, "vision_encoder", vision, *size)
+    return prefix_components(spec, seeing, Embedding(model.get_input_embeddings()), decoder)
 
 
 def text_ids(model: Any, prompt: Prompt, rows: int) -> torch.Tensor:

@@ -8,7 +8,7 @@ token ids. docs/families.md says how to add one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -16,7 +16,10 @@ from transformers import GenerationConfig
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from srd_edge.export.component import Component
-from srd_edge.runtime.bundle_specs import CaptionerSpec
+from srd_edge.kernels.image_processor import read_image_processor
+from srd_edge.kernels.preprocess import Preprocessing
+from srd_edge.kernels.tiling import Layout
+from srd_edge.runtime.bundle_specs import CaptionerSpec, TileIds
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class Prompt:
     Args:
         ids: what the decoder reads first, after the picture where there is a prefix.
         before, after: around the picture, in a prefix.
+        tiles: among its tiles, if it has any.
         built_in: what a text encoder reads, as constants of the encoder's graph.
         question: what a Q-Former reads, likewise.
     """
@@ -33,6 +37,7 @@ class Prompt:
     ids: tuple[int, ...] = ()
     before: tuple[int, ...] = ()
     after: tuple[int, ...] = ()
+    tiles: TileIds | None = None
     built_in: tuple[int, ...] = ()
     question: tuple[int, ...] = ()
 
@@ -66,6 +71,10 @@ class Family(Protocol):
         """The ids that end a caption."""
         return token_ids(self.settings(model).eos_token_id)
 
+    def preprocessing(self, model: Any, image_processor: Any) -> Preprocessing:
+        """What is done to a picture, by transformers' image processor for the model."""
+        return read_image_processor(image_processor.to_dict())
+
     def grid(self, model: Any, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of the features of a picture of so many pixels: square patches."""
         patch = model.config.vision_config.patch_size
@@ -75,6 +84,11 @@ class Family(Protocol):
         """The manifest's description of ``model``, whose graphs are ``files``."""
         ...
 
+    def prompted(self, model: Any, prompt: Prompt, files: dict[str, str]) -> CaptionerSpec:
+        """``spec`` with the prompt in it."""
+        spec = self.spec(model, files)
+        return replace(spec, before=prompt.before, after=prompt.after, tiles=prompt.tiles)
+
     def components(
         self, model: Any, prompt: Prompt, height: int, width: int
     ) -> dict[str, Component]:
@@ -82,13 +96,19 @@ class Family(Protocol):
         ...
 
     def generate(
-        self, model: Any, pixel_values: torch.Tensor, prompt: Prompt, settings: dict[str, Any]
+        self,
+        model: Any,
+        pixel_values: torch.Tensor,
+        layout: Layout,
+        prompt: Prompt,
+        settings: dict[str, Any],
     ) -> list[list[int]]:
         """The ids that transformers' own ``generate`` adds to the prompt, end tokens included.
 
         Args:
             model: in eval mode.
-            pixel_values: (B, 3, H, W) float32.
+            pixel_values: (B, 3, H, W) float32, of B pictures or of what is seen of one.
+            layout: of that one, or of each.
             prompt: what ``prompt`` gave.
             settings: for ``generate``.
         """
@@ -155,7 +175,7 @@ def cross_attention_components(
         decode: what ``cross_attention_decoder`` takes.
         size: height and width of the canvas.
     """
-    seeing = encoder(spec, "encoder_model", look.eval(), *size)
+    seeing = encoder(spec, "encoder_model", look, *size)
     with torch.no_grad():
         _, *memory = look(seeing.inputs["pixel_values"])
     return {"encoder": seeing, "decoder": cross_attention_decoder(spec, decode.eval(), memory)}
@@ -167,7 +187,7 @@ def encoder(
     """The encoder graph: pixel_values -> features, and what the decoder needs of the picture."""
     return Component(
         file_stem,
-        module,
+        module.eval(),
         {"pixel_values": torch.randn(2, 3, height, width)},
         ("last_hidden_state", *spec.memory_names),
         {"pixel_values": {0: "batch"}},

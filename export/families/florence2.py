@@ -19,6 +19,7 @@ from srd_edge.export.families.family import (
     present,
     split_heads,
 )
+from srd_edge.kernels.tiling import Layout
 from srd_edge.runtime.bundle_specs import CaptionerSpec
 
 _TASK: Final = "What does the image describe?"
@@ -60,7 +61,12 @@ class Florence2(Family):
         return cross_attention_components(self.spec(model, {}), *parts, (height, width))
 
     def generate(
-        self, model: Any, pixel_values: torch.Tensor, prompt: Prompt, settings: dict[str, Any]
+        self,
+        model: Any,
+        pixel_values: torch.Tensor,
+        layout: Layout,
+        prompt: Prompt,
+        settings: dict[str, Any],
     ) -> list[list[int]]:
         with torch.no_grad():
             features = model.get_image_features(pixel_values[:1]).pooler_output

@@ -14,8 +14,9 @@ from torch import nn
 from transformers.cache_utils import DynamicCache
 
 from srd_edge.export.component import Component
-from srd_edge.export.families.family import Family, Prompt, present
+from srd_edge.export.families.family import Family, Prompt, encoder, present
 from srd_edge.export.families.prefix import prefix_components, prefix_mask
+from srd_edge.kernels.tiling import Layout
 from srd_edge.runtime.bundle_specs import CaptionerSpec
 
 
@@ -46,11 +47,17 @@ class Git(Family):
     def components(
         self, model: Any, prompt: Prompt, height: int, width: int
     ) -> dict[str, Component]:
-        parts = _Vision(model), _Embedding(model), _Decoder(model)
-        return prefix_components(self.spec(model, {}), *parts, (height, width), positions=True)
+        spec = self.spec(model, {})
+        seeing = encoder(spec, "vision_encoder", _Vision(model), height, width)
+        return prefix_components(spec, seeing, _Embedding(model), _Decoder(model), positions=True)
 
     def generate(
-        self, model: Any, pixel_values: torch.Tensor, prompt: Prompt, settings: dict[str, Any]
+        self,
+        model: Any,
+        pixel_values: torch.Tensor,
+        layout: Layout,
+        prompt: Prompt,
+        settings: dict[str, Any],
     ) -> list[list[int]]:
         given = torch.tensor([prompt.ids]).expand(len(pixel_values), -1)
         tokens = model.generate(pixel_values=pixel_values, input_ids=given, **settings)

@@ -16,6 +16,7 @@ from srd_edge.export.component import Component
 from srd_edge.export.families.blip2 import Blip2, said, text_components, text_ids, text_prompt
 from srd_edge.export.families.family import Prompt
 from srd_edge.export.families.prefix import QUESTION
+from srd_edge.kernels.tiling import Layout
 
 
 class InstructBlip(Blip2):
@@ -38,7 +39,12 @@ class InstructBlip(Blip2):
         return text_components(self.spec(model, {}), vision, model, prompt, (height, width))
 
     def generate(
-        self, model: Any, pixel_values: torch.Tensor, prompt: Prompt, settings: dict[str, Any]
+        self,
+        model: Any,
+        pixel_values: torch.Tensor,
+        layout: Layout,
+        prompt: Prompt,
+        settings: dict[str, Any],
     ) -> list[list[int]]:
         rows = len(pixel_values)
         ids = text_ids(model, prompt, rows)

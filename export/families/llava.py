@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from srd_edge.export.component import Component
-from srd_edge.export.families.family import Family, Prompt
+from srd_edge.export.families.family import Family, Prompt, encoder
 from srd_edge.export.families.prefix import (
     CausalDecoder,
     Embedding,
@@ -17,6 +17,7 @@ from srd_edge.export.families.prefix import (
     prefix_spec,
     whole_prompt,
 )
+from srd_edge.kernels.tiling import Layout
 from srd_edge.runtime.bundle_specs import CaptionerSpec
 
 
@@ -36,17 +37,21 @@ class Llava(Family):
     def components(
         self, model: Any, prompt: Prompt, height: int, width: int
     ) -> dict[str, Component]:
-        inner = model.model
+        spec, inner = self.spec(model, {}), model.model
         return prefix_components(
-            self.spec(model, {}),
-            _Vision(inner, model.config),
+            spec,
+            encoder(spec, "vision_encoder", LlavaVision(inner, model.config), height, width),
             Embedding(inner.get_input_embeddings()),
             CausalDecoder(inner.language_model, model.lm_head),
-            (height, width),
         )
 
     def generate(
-        self, model: Any, pixel_values: torch.Tensor, prompt: Prompt, settings: dict[str, Any]
+        self,
+        model: Any,
+        pixel_values: torch.Tensor,
+        layout: Layout,
+        prompt: Prompt,
+        settings: dict[str, Any],
     ) -> list[list[int]]:
         rows, columns = self.grid(model, *pixel_values.shape[2:])
         ids = whole_prompt(prompt, model.config.image_token_id, rows * columns, len(pixel_values))
@@ -60,7 +65,9 @@ class Llava(Family):
         return made
 
 
-class _Vision(nn.Module):
+class LlavaVision(nn.Module):
+    """pixel_values (B, 3, H, W) -> features (B, N, C) and embeddings (B, N, D)."""
+
     def __init__(self, model: Any, config: Any) -> None:
         super().__init__()
         self.tower, self.project = model.vision_tower, model.multi_modal_projector

@@ -9,7 +9,7 @@ from torch import nn
 
 from srd_edge.errors import UsageError
 from srd_edge.export.component import Component
-from srd_edge.export.families.family import Family, Prompt
+from srd_edge.export.families.family import Family, Prompt, encoder
 from srd_edge.export.families.prefix import (
     CausalDecoder,
     Embedding,
@@ -17,6 +17,7 @@ from srd_edge.export.families.prefix import (
     prefix_spec,
     whole_prompt,
 )
+from srd_edge.kernels.tiling import Layout
 from srd_edge.runtime.bundle_specs import CaptionerSpec
 
 _TASK: Final = "caption en"
@@ -49,9 +50,10 @@ class PaliGemma(Family):
                 found=f"{rows} x {columns}",
                 do="choose a checkpoint for smaller pictures",
             )
+        spec = self.spec(model, {})
         return prefix_components(
-            self.spec(model, {}),
-            _Vision(inner),
+            spec,
+            encoder(spec, "vision_encoder", _Vision(inner), height, width),
             Embedding(inner.get_input_embeddings()),
             CausalDecoder(
                 _EveryMask(inner.language_model) if window else inner.language_model,
@@ -59,11 +61,15 @@ class PaliGemma(Family):
                 both_ways=True,
                 first=1,
             ),
-            (height, width),
         )
 
     def generate(
-        self, model: Any, pixel_values: torch.Tensor, prompt: Prompt, settings: dict[str, Any]
+        self,
+        model: Any,
+        pixel_values: torch.Tensor,
+        layout: Layout,
+        prompt: Prompt,
+        settings: dict[str, Any],
     ) -> list[list[int]]:
         rows, columns = self.grid(model, *pixel_values.shape[2:])
         ids = whole_prompt(prompt, model.config.image_token_id, rows * columns, len(pixel_values))

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import nn
 from transformers.cache_utils import DynamicCache
 
 from srd_edge.errors import UsageError
 from srd_edge.export.component import Component
-from srd_edge.export.families.family import Prompt, encoder, present
-from srd_edge.runtime.bundle_specs import CaptionerSpec
+from srd_edge.export.families.family import Prompt, present
+from srd_edge.kernels.tiling import Layout
+from srd_edge.runtime.bundle_specs import CaptionerSpec, Positions
+from srd_edge.runtime.prefixes import prefix_for
 
 QUESTION: Final = "Write a short caption for this image."
 """What a chat model is asked where nothing else is."""
 
 
-def prefix_spec(family: str, files: dict[str, str], text: Any) -> CaptionerSpec:
+def prefix_spec(
+    family: str, files: dict[str, str], text: Any, positions: Positions = "sequence"
+) -> CaptionerSpec:
     """The manifest's description of a captioner with such a text model.
 
     Args:
         family: its name.
         files: its graphs.
         text: the text model's configuration.
+        positions: how it counts what it reads.
     """
     heads = text.num_attention_heads
     return CaptionerSpec(
@@ -33,30 +39,29 @@ def prefix_spec(family: str, files: dict[str, str], text: Any) -> CaptionerSpec:
         layers=text.num_hidden_layers,
         heads=getattr(text, "num_key_value_heads", None) or heads,
         head_dim=getattr(text, "head_dim", None) or text.hidden_size // heads,
+        positions=positions,
     )
 
 
 def prefix_components(
     spec: CaptionerSpec,
-    vision: nn.Module,
+    seeing: Component,
     embedding: nn.Module,
     decoder: nn.Module,
-    size: tuple[int, int],
     *,
     positions: bool = False,
 ) -> dict[str, Component]:
     """The three graphs of a prefix captioner.
 
     Args:
-        spec: of the model.
-        vision: pixel_values (B, 3, H, W) -> features (B, N, C) and embeddings (B, P, D).
+        spec: of the model; where it counts by rows and columns, ``decoder`` takes position_ids
+            (3, 1, S) after logits_to_keep.
+        seeing: the first of them: features (B, N, C) and embeddings (B, P, D) of a picture.
         embedding: input_ids (B, S) -> inputs_embeds (B, S, D).
         decoder: inputs_embeds (B, S, D), logits_to_keep (K,) indices into S, then keys and values
             (B, heads, P, head_dim) by position -> logits (B, K, V), keys and values.
-        size: height and width of the canvas.
         positions: whether ``embedding`` takes position_ids (1, S) too, counted from the first word.
     """
-    seeing = encoder(spec, "vision_encoder", vision.eval(), *size)
     ids = {"input_ids": torch.ones(2, 3, dtype=torch.int64)}
     axes = {"input_ids": {0: "batch", 1: "sequence"}}
     if positions:
@@ -69,8 +74,11 @@ def prefix_components(
         "inputs_embeds": torch.randn_like(embedded),
         "logits_to_keep": torch.tensor([1, 2]),
     }
-    inputs |= {name: torch.randn(2, spec.heads, 4, spec.head_dim) for name in past}
     dynamic = {"inputs_embeds": {0: "batch", 1: "sequence"}, "logits_to_keep": {0: "kept"}}
+    if spec.positions == "grid":
+        inputs["position_ids"] = torch.arange(3).expand(3, 1, 3).clone()
+        dynamic["position_ids"] = {2: "sequence"}
+    inputs |= {name: torch.randn(2, spec.heads, 4, spec.head_dim) for name in past}
     dynamic |= {name: {0: "batch", 2: "past"} for name in past}
     outputs = ("logits", *spec.kv_names("present", "decoder"))
     return {
@@ -181,6 +189,21 @@ def chat_prompt(tokenizer: Any, image_token: int, text: str, otherwise: str) -> 
 def starts_itself(tokenizer: Any, text: str) -> bool:
     """Whether a template has written the start token already."""
     return tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token)
+
+
+def whole_ids(spec: CaptionerSpec, layout: Layout, count: int, image_token: int) -> torch.Tensor:
+    """(1, length) ids of a whole prompt as transformers wants them.
+
+    Args:
+        spec: of the captioner, its prompt in it.
+        layout: of the picture.
+        count: features that the model has for it.
+        image_token: the id that stands for each of them.
+    """
+    prefix = prefix_for(spec, layout, count)
+    ids = np.full(len(prefix.features), image_token)
+    ids[~prefix.features] = prefix.words
+    return torch.from_numpy(ids)[None]
 
 
 def whole_prompt(prompt: Prompt, image_token: int, features: int, rows: int) -> torch.Tensor:

@@ -22,6 +22,7 @@ from srd_edge.export.families.family import (
     present,
     split_heads,
 )
+from srd_edge.kernels.tiling import Layout
 from srd_edge.runtime.bundle_specs import CaptionerSpec
 
 
@@ -64,7 +65,12 @@ class VisionEncoderDecoder(Family):
         return cross_attention_components(self.spec(model, {}), *parts, (height, width))
 
     def generate(
-        self, model: Any, pixel_values: torch.Tensor, prompt: Prompt, settings: dict[str, Any]
+        self,
+        model: Any,
+        pixel_values: torch.Tensor,
+        layout: Layout,
+        prompt: Prompt,
+        settings: dict[str, Any],
     ) -> list[list[int]]:
         given = torch.tensor([prompt.ids]).expand(len(pixel_values), -1)
         tokens = model.generate(pixel_values, decoder_input_ids=given, **settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,34 @@ from transformers import (
     GitForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    Idefics3Config,
+    Idefics3ForConditionalGeneration,
+    Idefics3ImageProcessorPil,
     InstructBlipConfig,
     InstructBlipForConditionalGeneration,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+    LlavaOnevisionImageProcessorPil,
     OPTConfig,
     PaliGemmaConfig,
     PaliGemmaForConditionalGeneration,
     PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Config,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    Qwen2VLImageProcessorPil,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
     SiglipImageProcessorPil,
     SiglipVisionConfig,
+    SmolVLMConfig,
+    SmolVLMForConditionalGeneration,
+    SmolVLMImageProcessorPil,
     T5Config,
     VisionEncoderDecoderModel,
     ViTConfig,
@@ -49,7 +67,11 @@ SIDE, PATCH = 32, 8
 WORDS = 90
 SPECIAL = ("<pad>", "<s>", "</s>", "<sep>", "<image>", "<unk>")
 PAD, START, END, SEPARATOR, IMAGE, UNKNOWN = range(len(SPECIAL))
-VOCABULARY = len(SPECIAL) + WORDS
+AMONG_TILES = (
+    *("\n", "\n\n", "<fake_token_around_image>", "<global-img>"),
+    *(f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)),
+)
+VOCABULARY = len(SPECIAL) + WORDS + len(AMONG_TILES)
 VISION = {
     "hidden_size": 24,
     "num_hidden_layers": 2,
@@ -72,7 +94,7 @@ TEXT = {
 
 def word_tokenizer(*, wrapped: bool = False) -> PreTrainedTokenizerFast:
     """A word a token: "w0" to "w89"; ``wrapped`` puts a start before and a separator after."""
-    words = [*SPECIAL, *(f"w{number}" for number in range(WORDS))]
+    words = [*SPECIAL, *(f"w{number}" for number in range(WORDS)), *AMONG_TILES]
     vocabulary = {word: number for number, word in enumerate(words)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -84,7 +106,7 @@ def word_tokenizer(*, wrapped: bool = False) -> PreTrainedTokenizerFast:
     named = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        extra_special_tokens=["<sep>", "<image>"],
+        extra_special_tokens=["<sep>", "<image>", *AMONG_TILES],
         **named,
     )
 
@@ -163,6 +185,79 @@ def llava() -> tuple[Any, Any, Any]:
         "{{ '<image>' if c.type == 'image' else c.text }} {% endfor %}w2 {% endfor %}"
     )
     return LlavaForConditionalGeneration(config), tokenizer, clip_processor()
+
+
+def llava_onevision() -> tuple[Any, Any, Any]:
+    grid = [[rows * SIDE, columns * SIDE] for rows in (1, 2, 3) for columns in (1, 2, 3)]
+    config = LlavaOnevisionConfig(
+        vision_config=SiglipVisionConfig(**VISION | {"vision_use_head": False}),
+        text_config=Qwen2Config(**TEXT | {"num_key_value_heads": 1}, max_position_embeddings=256),
+        image_token_index=IMAGE,
+        image_grid_pinpoints=grid,
+        vision_aspect_ratio="anyres_max_2",
+    )
+    processor = LlavaOnevisionImageProcessorPil(
+        size={"height": SIDE, "width": SIDE}, image_grid_pinpoints=grid
+    )
+    return LlavaOnevisionForConditionalGeneration(config), word_tokenizer(), processor
+
+
+def smolvlm_of(model: Any, config: Any, processor: Any) -> tuple[Any, Any, Any]:
+    sizes = {"size": {"longest_edge": 3 * SIDE}, "max_image_size": {"longest_edge": SIDE}}
+    text = LlamaConfig(**TEXT | {"num_key_value_heads": 1}, max_position_embeddings=256)
+    settings = config(vision_config=VISION, text_config=text, image_token_id=IMAGE, scale_factor=2)
+    return model(settings), word_tokenizer(), processor(**sizes)
+
+
+def smolvlm() -> tuple[Any, Any, Any]:
+    return smolvlm_of(SmolVLMForConditionalGeneration, SmolVLMConfig, SmolVLMImageProcessorPil)
+
+
+def idefics3() -> tuple[Any, Any, Any]:
+    return smolvlm_of(Idefics3ForConditionalGeneration, Idefics3Config, Idefics3ImageProcessorPil)
+
+
+QWEN_VISION = {"depth": 3, "num_heads": 2, "patch_size": 4, "spatial_merge_size": 2}
+QWEN_TEXT = TEXT | {
+    "num_hidden_layers": 3,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 512,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]},
+}
+
+
+def qwen_of(model: Any, config: Any, vision: dict[str, Any]) -> tuple[Any, Any, Any]:
+    settings = config(
+        vision_config=QWEN_VISION | vision,
+        text_config=QWEN_TEXT,
+        image_token_id=IMAGE,
+        vision_start_token_id=SEPARATOR,
+    )
+    processor = Qwen2VLImageProcessorPil(
+        patch_size=4, merge_size=2, size={"shortest_edge": 512, "longest_edge": 4096}
+    )
+    return model(settings), word_tokenizer(), processor
+
+
+def qwen2_vl() -> tuple[Any, Any, Any]:
+    vision = {"embed_dim": 24, "hidden_size": 16, "mlp_ratio": 2}
+    return qwen_of(Qwen2VLForConditionalGeneration, Qwen2VLConfig, vision)
+
+
+def qwen2_5_vl() -> tuple[Any, Any, Any]:
+    vision = {
+        **{"hidden_size": 24, "out_hidden_size": 16, "intermediate_size": 32},
+        **{"window_size": 16, "fullatt_block_indexes": [1]},
+    }
+    return qwen_of(Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLConfig, vision)
+
+
+def qwen3_vl() -> tuple[Any, Any, Any]:
+    vision = {
+        **{"hidden_size": 24, "out_hidden_size": 16, "intermediate_size": 32},
+        **{"num_position_embeddings": 36, "deepstack_visual_indexes": [0, 2]},
+    }
+    return qwen_of(Qwen3VLForConditionalGeneration, Qwen3VLConfig, vision)
 
 
 def blip2() -> tuple[Any, Any, Any]:
@@ -275,6 +370,12 @@ MAKERS: dict[str, Callable[[], tuple[Any, Any, Any]]] = {
     "blip": blip,
     "git": git,
     "llava": llava,
+    "llava-onevision": llava_onevision,
+    "smolvlm": smolvlm,
+    "idefics3": idefics3,
+    "qwen2-vl": qwen2_vl,
+    "qwen2.5-vl": qwen2_5_vl,
+    "qwen3-vl": qwen3_vl,
     "blip-2": blip2,
     "instructblip": instructblip,
     "blip-2-t5": blip2_t5,
@@ -306,19 +407,25 @@ def save(name: str, folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a captioner by its name in ``MAKERS``."""
+    return cache(lambda name: save(name, tmp_path_factory.mktemp(name)))
+
+
 @pytest.fixture(scope="session", params=list(MAKERS))
-def family_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save(request.param, tmp_path_factory.mktemp(request.param))
+def family_model(request: pytest.FixtureRequest, saved: Callable[[str], Path]) -> Path:
+    return saved(request.param)
 
 
 @pytest.fixture(scope="session")
-def vit_gpt2_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save("vision-encoder-decoder", tmp_path_factory.mktemp("vit-gpt2"))
+def vit_gpt2_model(saved: Callable[[str], Path]) -> Path:
+    return saved("vision-encoder-decoder")
 
 
 @pytest.fixture(scope="session")
-def git_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save("git", tmp_path_factory.mktemp("git"))
+def git_model(saved: Callable[[str], Path]) -> Path:
+    return saved("git")
 
 
 @pytest.fixture(scope="session")

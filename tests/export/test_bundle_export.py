@@ -231,7 +231,7 @@ def test_an_altered_graph_is_noticed(
     canvases = source.captioner.canvases(sample.load() for sample in samples[:8])
     parts = source.components()
     wrong = altered(bundle, "decoder_model.onnx", tmp_path / "wrong")
-    problems = check_fp32(measure_parity(wrong, source, parts, None, canvases))
+    problems = check_fp32(measure_parity(wrong, source, parts, None, list(canvases)))
     assert any("logits differ" in problem for problem in problems)
     assert any("captions are the same" in problem for problem in problems)
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
+from transformers import AutoTokenizer
+from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_string
 
 from srd_edge.attacks.captioner import load_captioner
 from srd_edge.attacks.samples import Sample
-from srd_edge.export.bundle_export import ExportConfig, export_bundle
+from srd_edge.errors import UsageError
+from srd_edge.export.bundle_export import ExportConfig, _check_match, export_bundle
+from srd_edge.export.families.prefix import whole_ids
 from srd_edge.export.inspection import verify_bundle
 from srd_edge.export.parity import is_tied, transformers_tokens
 from srd_edge.export.source import open_source
 from srd_edge.kernels.frames import Pixels
+from srd_edge.kernels.preprocess import to_canvas
+from srd_edge.kernels.tiling import Layout
 from srd_edge.runtime.bundle import Bundle
 from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.training.suspect import Suspect
@@ -67,7 +74,7 @@ def test_captions_are_transformers_own(
     exports: Exports, pictures: list[Any], prompt: str, beams: int
 ) -> None:
     source = open_source(exports.model, prompt=prompt, beams=beams, max_new_tokens=LONGEST)
-    canvases = source.captioner.canvases(pictures)
+    canvases = [to_canvas(pixels, source.captioner.preprocessing) for pixels in pictures]
     truth = transformers_tokens(source, source.generation, canvases)
     bundle = exports.bundle(prompt if source.prompt.in_the_graphs else "")
     # Otherwise a prompt is data of the manifest, and the graphs are the same.
@@ -80,6 +87,44 @@ def test_captions_are_transformers_own(
     assert all(is_tied(runtime, canvases[n], made[n], truth[n]) for n in differing)
     assert len(differing) <= 2
     assert len({tuple(row) for row in truth}) > 8, "captions that are all the same prove little"
+
+
+@pytest.mark.parametrize("layout", [Layout(32, 32), Layout(64, 96, 2, 3, 7)])
+def test_tiles_stand_among_the_words_that_transformers_has_for_them(
+    saved: Callable[[str], Path], layout: Layout
+) -> None:
+    source = open_source(saved("smolvlm"))
+    words = AutoTokenizer.from_pretrained(saved("smolvlm"))
+    theirs = get_image_prompt_string(
+        layout.rows, layout.columns, 4, "<fake_token_around_image>", "<image>", "<global-img>"
+    )
+    otherwise = f"<|im_start|>User:{theirs}w1 w2<end_of_utterance>\nAssistant:"
+    ids = source.family.prompt(source.captioner.model, words, "w1 w2")
+    spec = source.family.prompted(source.captioner.model, ids, {})
+    ours = whole_ids(spec, layout, 4 * layout.seen, words.convert_tokens_to_ids("<image>"))
+    assert ours[0].tolist() == words(otherwise).input_ids
+
+
+def test_a_captioner_of_any_resolution_takes_no_policy(
+    saved: Callable[[str], Path], pictures: list[Any], tmp_path: Path
+) -> None:
+    bundle = bundle_of(saved("smolvlm"), pictures, tmp_path, "")
+    assert bundle.manifest.observation is None
+    with pytest.raises(UsageError, match="without --policy"):
+        _check_match(cast("Any", None), open_source(saved("smolvlm")), None)
+
+
+def test_views_of_a_tiled_picture_are_captioned_as_one(
+    saved: Callable[[str], Path], pictures: list[Any], tmp_path: Path
+) -> None:
+    bundle = bundle_of(saved("llava-onevision"), pictures, tmp_path, "")
+    runtime = OnnxCaptioner(bundle, "cpu")
+    canvas = to_canvas(pictures[0], bundle.manifest.preprocessing)
+    alone = runtime.generate(runtime.encode(canvas))
+    twice = runtime.encode_views(np.stack([canvas, canvas]))
+    assert twice.rows == 2
+    assert runtime.generate(twice).tokens == alone.tokens
+    assert runtime.caption_batch(np.stack([canvas, canvas])) == [alone.text] * 2
 
 
 def test_no_graph_of_a_family_chooses_by_what_it_is_fed(exports: Exports) -> None:
@@ -97,6 +142,7 @@ def test_a_policy_sees_in_training_what_it_sees_on_the_device(
     assert seen.shape == (len(pictures), 16, 24)
     bundle = bundle_of(vit_gpt2_model, pictures, tmp_path, "")
     observation = bundle.manifest.observation
+    assert observation is not None
     assert (observation.rows, observation.columns, observation.channels) == (4, 4, 24)
     runtime = OnnxCaptioner(bundle, "cpu")
     for canvas, features in zip(canvases, seen, strict=True):

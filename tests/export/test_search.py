@@ -60,7 +60,7 @@ def test_every_setting_means_what_it_means_in_transformers(
     generation = generation_defaults(
         settings, source.prompt, (settings.eos_token_id,), beams=beams, max_new_tokens=8
     )
-    truth = transformers_tokens(source, generation, canvases)
+    truth = transformers_tokens(source, generation, list(canvases))
     bundle = read_bundle(toy_bundle)
     made = _said(
         replace(bundle, manifest=replace(bundle.manifest, generation=generation)), canvases

@@ -241,7 +241,7 @@ DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [
     ("unlisted", write("extra.so", b""), "extra.so"),
     ("unlisted hidden", write(".hidden", b""), ".hidden"),
     ("linked folder", linked_folder, "folder"),
-    ("newer", changed("schema", 4), "update srd-edge"),
+    ("newer", changed("schema", 5), "update srd-edge"),
     ("mistyped", changed("opset", "18"), "opset"),
     ("components", changed("captioner", []), "captioner"),
     ("cut manifest", write(MANIFEST_FILE, b'{"schema": 1,'), "JSON"),

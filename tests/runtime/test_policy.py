@@ -62,6 +62,7 @@ def test_without_cells_or_stop_there_is_no_q_map(left_out: dict[str, Any]) -> No
 def test_the_bundles_q_network_values_every_action(toy_bundle: Path) -> None:
     bundle = read_bundle(toy_bundle)
     spec, table = bundle.manifest.observation, bundle.manifest.actions
+    assert spec is not None
     policy = OnnxPolicy(bundle, "cpu")
     features = np.random.default_rng(0).normal(size=(spec.rows * spec.columns, spec.channels))
     bare = Observation(features.astype(np.float32), table.coverage(()))

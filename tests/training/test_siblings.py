@@ -124,7 +124,9 @@ def test_without_siblings_the_suspect_alone_is_looked_at(
 
 
 def observed(source: Source) -> ObservationSpec:
-    return _observation(source, source.components())
+    observation = _observation(source, source.components())
+    assert observation is not None
+    return observation
 
 
 def test_it_belongs_to_no_captioner_and_fits_those_of_the_same_shape(

@@ -1,0 +1,120 @@
+"""Idefics3 and SmolVLM: tiles of the picture and the whole, each a few tokens of a text model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from srd_edge.export.component import Component
+from srd_edge.export.families.family import Family, Prompt, encoder
+from srd_edge.export.families.prefix import (
+    CausalDecoder,
+    Embedding,
+    chat_prompt,
+    prefix_components,
+    prefix_spec,
+    whole_ids,
+)
+from srd_edge.kernels.tiling import Layout
+from srd_edge.runtime.bundle_specs import CaptionerSpec, TileIds
+
+_MOST_LINES: Final = 6
+"""Of tiles, and of tiles in a line: what these models have words for."""
+_FAKE: Final = "<fake_token_around_image>"
+_WHOLE: Final = "<global-img>"
+
+
+class SmolVlm(Family):
+    """See the module's text."""
+
+    name = "smolvlm"
+    model_types: tuple[str, ...] = ("idefics3", "smolvlm")
+
+    def prompt(self, model: Any, tokenizer: Any, text: str) -> Prompt:
+        def ids(words: str) -> tuple[int, ...]:
+            return tuple(tokenizer(words, add_special_tokens=False).input_ids)
+
+        otherwise = "<|im_start|>User:{image}{text}<end_of_utterance>\nAssistant:"
+        said = chat_prompt(tokenizer, model.config.image_token_id, text, otherwise)
+        numbers = range(1, _MOST_LINES + 1)
+        tiles = TileIds(
+            cells=tuple(
+                tuple(ids(f"{_FAKE}<row_{row}_col_{column}>") for column in numbers)
+                for row in numbers
+            ),
+            between_lines=ids("\n"),
+            whole=ids(f"\n\n{_FAKE}{_WHOLE}"),
+            alone=ids(f"{_FAKE}{_WHOLE}"),
+        )
+        return replace(said, after=(*ids(_FAKE), *said.after), tiles=tiles)
+
+    def spec(self, model: Any, files: dict[str, str]) -> CaptionerSpec:
+        return prefix_spec(self.name, files, model.config.text_config)
+
+    def components(
+        self, model: Any, prompt: Prompt, height: int, width: int
+    ) -> dict[str, Component]:
+        spec, inner = self.spec(model, {}), model.model
+        return prefix_components(
+            spec,
+            encoder(spec, "vision_encoder", _Vision(inner, height, width), height, width),
+            Embedding(inner.get_input_embeddings()),
+            CausalDecoder(inner.text_model, model.lm_head),
+        )
+
+    def generate(
+        self,
+        model: Any,
+        pixel_values: torch.Tensor,
+        layout: Layout,
+        prompt: Prompt,
+        settings: dict[str, Any],
+    ) -> list[list[int]]:
+        config = model.config
+        patches = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
+        features = layout.seen * patches // config.scale_factor**2
+        ids = whole_ids(self.prompted(model, prompt, {}), layout, features, config.image_token_id)
+        tokens = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            pixel_values=pixel_values[None],
+            **settings,
+        )
+        made: list[list[int]] = tokens[:, ids.shape[1] :].tolist()
+        return made
+
+
+class _Vision(nn.Module):
+    def __init__(self, model: Any, height: int, width: int) -> None:
+        super().__init__()
+        self.vision, self.connect = model.vision_model, model.connector
+        self.positions = nn.Buffer(_positions(self.vision.embeddings, height, width))
+
+    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        look = self.vision.embeddings
+        patches = look.patch_embedding(pixel_values).flatten(2).transpose(1, 2)
+        hidden = patches + look.position_embedding(self.positions)
+        seen = self.vision.encoder(inputs_embeds=hidden, attention_mask=None).last_hidden_state
+        features = self.vision.post_layernorm(seen)
+        return features, self.connect(features)
+
+
+@torch.no_grad()
+def _positions(embeddings: Any, height: int, width: int) -> torch.Tensor:
+    """(1, N) which learned position each patch of a full tile has, as the model itself finds it."""
+    asked: list[torch.Tensor] = []
+
+    def note(_: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        asked.append(inputs[0])
+
+    patch = embeddings.patch_size
+    hook = embeddings.position_embedding.register_forward_pre_hook(note)
+    try:
+        seen = torch.ones(1, height // patch, width // patch, dtype=torch.bool)
+        embeddings(torch.zeros(1, 3, height, width), seen)
+    finally:
+        hook.remove()
+    return asked[0]
