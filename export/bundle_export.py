@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +27,7 @@ from srd_edge.export.check import (
 from srd_edge.export.component import Component
 from srd_edge.export.graphs import OPSET, SUFFIX, Precision, convert, export_graph
 from srd_edge.export.limits import with_limits
+from srd_edge.export.packing import bytes_of, pack
 from srd_edge.export.parity import check_fp32, measure_parity
 from srd_edge.export.policy import policy_component
 from srd_edge.export.source import Source, open_source
@@ -110,8 +111,10 @@ def export_bundle(
     calibration, unseen = canvases[:-_PARITY_PICTURES], canvases[-_PARITY_PICTURES:]
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        files = _write_graphs(config, source, parts, policy, calibration, work, report)
-        files[TOKENIZER_FILE] = captioner.tokenizer.to_str().encode()
+        files: dict[str, bytes | Path] = {
+            TOKENIZER_FILE: captioner.tokenizer.to_str().encode(),
+            **_write_graphs(config, source, parts, policy, calibration, work, report),
+        }
         if policy is not None and policy.check is not None:
             files |= _write_check(config, policy.check, samples, work, report)
         manifest = _manifest(config, source, parts, policy, observation)
@@ -190,17 +193,27 @@ def _write_graphs(
     calibration: Sequence[Pixels],
     work: Path,
     report: Callable[[str], None],
-) -> dict[str, bytes | Path]:
+) -> dict[str, Path]:
     spec = source.captioner.preprocessing
     feeds = {"encoder": [encoder_inputs(canvas, spec) for canvas in calibration]}
     if policy is not None:
         parts = parts | {"policy": policy_component(policy.network)}
-    files: dict[str, bytes | Path] = {}
+    files: dict[str, Path] = {}
     for name, component in parts.items():
         precision: Precision = "fp32" if name == "policy" else config.precision
         path = _write_graph(name, component, precision, feeds.get(name), work, report)
         files[path.name] = path
-    return files
+    return files | _packed(files, work / f"weights{SUFFIX[config.precision]}.onnx_data", report)
+
+
+def _packed(
+    graphs: Mapping[str, Path], shared: Path, report: Callable[[str], None]
+) -> dict[str, Path]:
+    """The file that ``graphs`` share weights in, if they do."""
+    if not pack(list(graphs.values()), shared):
+        return {}
+    report(f"weights outside of the graphs: {shared.name}, {shared.stat().st_size / 1e6:.2f} MB")
+    return {shared.name: shared}
 
 
 def _write_graph(
@@ -213,13 +226,14 @@ def _write_graph(
 ) -> Path:
     start = time.perf_counter()
     path = work / _file_name(component.file_stem, precision)
-    exported = work / f"{component.file_stem}_fp32_source.onnx"
-    export_graph(component, exported)
     if precision == "fp32":
-        exported.replace(path)
+        export_graph(component, path)
     else:
-        convert(exported, path, precision, feeds)
-    size_mb, seconds = path.stat().st_size / 1e6, time.perf_counter() - start
+        with tempfile.TemporaryDirectory(dir=work) as folder:
+            exported = Path(folder) / path.name
+            export_graph(component, exported)
+            convert(exported, path, precision, feeds)
+    size_mb, seconds = bytes_of(path) / 1e6, time.perf_counter() - start
     report(f"{name}: {path.name}, {size_mb:.2f} MB, {seconds:.1f} s")
     return path
 
@@ -234,9 +248,11 @@ def _write_check(
     """The language model's files, and the reference captioner's own bundle in its folder."""
     component = language_component(check.language)
     path = _write_graph("language", component, config.precision, None, work, report)
+    outside = _packed({path.name: path}, work / f"{LANGUAGE_STEM}.onnx_data", report)
     files: dict[str, bytes | Path] = {
         path.name: path,
         LANGUAGE_TOKENIZER: language_tokenizer(check.language),
+        **outside,
     }
     if check.reference is not None:
         assert config.policy is not None

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from srd_edge.export.component import Component
+from srd_edge.export.packing import save_graph, weights_path
 from srd_edge.export.weights import quantise_weights
 
 Precision: TypeAlias = Literal["fp32", "fp16", "int8", "int4"]
@@ -33,7 +34,7 @@ _IN_FP32: Final = ("LayerNormalization", "Softmax", "LogSoftmax", "ReduceMean", 
 
 
 def export_graph(component: Component, target: Path) -> None:
-    """Write ``component`` to ``target`` as one self-contained ONNX file in fp32."""
+    """Write ``component`` to ``target`` in fp32, its weights in a file beside it."""
     shapes = tuple(
         dict.fromkeys(component.dynamic.get(name, {}), torch.export.Dim.DYNAMIC)
         for name in component.inputs
@@ -50,11 +51,12 @@ def export_graph(component: Component, target: Path) -> None:
             verbose=False,
         )
     assert program is not None
-    model = program.model_proto
+    program.save(target, external_data=True)
+    model = onnx.load(target, load_external_data=False)
     _name_axes(model, component)
     _strip_traces(model)
-    onnx.checker.check_model(model, full_check=True)
     onnx.save(model, target)
+    onnx.checker.check_model(target, full_check=True)
 
 
 def _shapes_of_forward(component: Component, shapes: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -98,7 +100,7 @@ def convert(
 
     Args:
         source: the fp32 graph.
-        target: where to write.
+        target: where to write; its weights go into a file beside it.
         precision: not fp32.
         calibration: feeds for an encoder; None for a decoder.
     """
@@ -115,9 +117,9 @@ def _halve(source: Path, target: Path) -> None:
 
     with _quiet():
         model = convert_float_to_float16(
-            onnx.load(source), keep_io_types=True, op_block_list=list(_IN_FP32)
+            str(source), keep_io_types=True, op_block_list=list(_IN_FP32)
         )
-    onnx.save(model, target)
+    save_graph(model, target)
 
 
 def _convolves(source: Path) -> bool:
@@ -153,7 +155,14 @@ def quantise(source: Path, target: Path, calibration: list[dict[str, NDArray[Any
 
     with tempfile.TemporaryDirectory() as folder, _quiet():
         prepared = Path(folder) / source.name
-        quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        quant_pre_process(
+            source,
+            prepared,
+            skip_symbolic_shape=True,
+            save_as_external_data=True,
+            all_tensors_to_one_file=True,
+            external_data_location=weights_path(prepared).name,
+        )
         if calibration is None:
             quantize_dynamic(
                 prepared,
@@ -162,6 +171,7 @@ def quantise(source: Path, target: Path, calibration: list[dict[str, NDArray[Any
                 per_channel=True,
                 reduce_range=True,
                 weight_type=QuantType.QInt8,
+                use_external_data_format=True,
             )
         else:
             quantize_static(
@@ -174,6 +184,7 @@ def quantise(source: Path, target: Path, calibration: list[dict[str, NDArray[Any
                 reduce_range=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
+                use_external_data_format=True,
             )
 
 

@@ -74,9 +74,15 @@ def _folder(path: str) -> str:
 def _graph(path: Path, role: str) -> Mapping[str, Any]:
     model = onnx.load(path, load_external_data=False)
     weights = {tensor.name for tensor in model.graph.initializer}
+    outside = sum(
+        int(entry.value)
+        for tensor in model.graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "length"
+    )
     return {
         "role": role,
-        "bytes": path.stat().st_size,
+        "bytes": path.stat().st_size + outside,
         "inputs": dict(_shapes(v for v in model.graph.input if v.name not in weights)),
         "outputs": dict(_shapes(model.graph.output)),
         "operators": dict(histogram(model).most_common()),

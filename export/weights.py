@@ -19,6 +19,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from srd_edge.export.packing import save_graph
+
 Bits: TypeAlias = Literal[4, 8]
 BLOCK: Final = 32
 """Weights that share a scale, along the inner dimension of a product."""
@@ -26,6 +28,7 @@ _DOMAIN: Final = "com.microsoft"
 _INT8_ACTIVATIONS: Final = 4
 """``accuracy_level``: the products may be added up in int8 times int8."""
 LOGITS: Final = "logits"
+TOKENS: Final = "input_ids"
 _LEAST: Final = 4096
 """Smaller weights stay as they are."""
 
@@ -40,8 +43,8 @@ def quantise_weights(source: Path, target: Path, bits: Bits) -> None:
     _Rewriter(model.graph, bits).run()
     if not any(entry.domain == _DOMAIN for entry in model.opset_import):
         model.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
-    onnx.checker.check_model(model)
-    onnx.save(model, target)
+    save_graph(model, target)
+    onnx.checker.check_model(target)
 
 
 def quantised(
@@ -114,6 +117,7 @@ class _Rewriter:
             if (product := self._product(node, transposed)) is not None
         }
         tables = {product.initializer: product.bits for product in products.values()}
+        tables |= {name: 8 for name in self._words() if name not in tables}
         for node in graph.node:
             if id(node) in products:
                 self._multiply(products[id(node)])
@@ -127,6 +131,15 @@ class _Rewriter:
         kept = [tensor for tensor in graph.initializer if tensor.name in used]
         graph.ClearField("initializer")
         graph.initializer.extend(kept)
+
+    def _words(self) -> Iterable[str]:
+        """Large tables that a row is taken of for each token."""
+        for node in self._graph.node:
+            tensor = self._weights.get(node.input[0]) if node.op_type == "Gather" else None
+            if tensor is None or node.input[1] != TOKENS or len(tensor.dims) != 2:
+                continue
+            if tensor.data_type == onnx.TensorProto.FLOAT and np.prod(tensor.dims) >= _LEAST:
+                yield tensor.name
 
     def _product(self, node: onnx.NodeProto, transposed: dict[str, str]) -> _Product | None:
         if node.op_type not in ("MatMul", "Gemm"):

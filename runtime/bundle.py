@@ -29,7 +29,7 @@ from srd_edge.runtime.manifest import Manifest, pairing_id
 MANIFEST_FILE: Final = "manifest.json"
 BUILT_IN: Final = Path(__file__).parent / "assets" / "bundle"
 MAX_MANIFEST_BYTES: Final = 1 << 20
-MAX_FILE_BYTES: Final = 4 << 30
+MAX_FILE_BYTES: Final = 64 << 30
 
 # An allow-list: it leaves no room for "..", backslashes, drive letters or control characters.
 _PATH: Final = re.compile(r"(?!\.{1,2}(/|\Z))[\w.-]+(/(?!\.{1,2}(/|\Z))[\w.-]+)*", re.ASCII)

@@ -71,7 +71,7 @@ AMONG_TILES = (
     *("\n", "\n\n", "<fake_token_around_image>", "<global-img>"),
     *(f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)),
 )
-VOCABULARY = len(SPECIAL) + WORDS + len(AMONG_TILES)
+VOCABULARY = len(SPECIAL) + WORDS
 VISION = {
     "hidden_size": 24,
     "num_hidden_layers": 2,
@@ -92,9 +92,11 @@ TEXT = {
 }
 
 
-def word_tokenizer(*, wrapped: bool = False) -> PreTrainedTokenizerFast:
+def word_tokenizer(
+    *, wrapped: bool = False, further: tuple[str, ...] = ()
+) -> PreTrainedTokenizerFast:
     """A word a token: "w0" to "w89"; ``wrapped`` puts a start before and a separator after."""
-    words = [*SPECIAL, *(f"w{number}" for number in range(WORDS)), *AMONG_TILES]
+    words = [*SPECIAL, *(f"w{number}" for number in range(WORDS)), *further]
     vocabulary = {word: number for number, word in enumerate(words)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -106,7 +108,7 @@ def word_tokenizer(*, wrapped: bool = False) -> PreTrainedTokenizerFast:
     named = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        extra_special_tokens=["<sep>", "<image>", *AMONG_TILES],
+        extra_special_tokens=["<sep>", "<image>", *further],
         **named,
     )
 
@@ -204,9 +206,14 @@ def llava_onevision() -> tuple[Any, Any, Any]:
 
 def smolvlm_of(model: Any, config: Any, processor: Any) -> tuple[Any, Any, Any]:
     sizes = {"size": {"longest_edge": 3 * SIDE}, "max_image_size": {"longest_edge": SIDE}}
-    text = LlamaConfig(**TEXT | {"num_key_value_heads": 1}, max_position_embeddings=256)
-    settings = config(vision_config=VISION, text_config=text, image_token_id=IMAGE, scale_factor=2)
-    return model(settings), word_tokenizer(), processor(**sizes)
+    text = TEXT | {"num_key_value_heads": 1, "vocab_size": VOCABULARY + len(AMONG_TILES)}
+    settings = config(
+        vision_config=VISION,
+        text_config=LlamaConfig(**text, max_position_embeddings=256),
+        image_token_id=IMAGE,
+        scale_factor=2,
+    )
+    return model(settings), word_tokenizer(further=AMONG_TILES), processor(**sizes)
 
 
 def smolvlm() -> tuple[Any, Any, Any]:

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from srd_edge.export.packing import pack
 from srd_edge.export.weights import BLOCK, Bits, quantise_weights, quantised
 from srd_edge.runtime.sessions import open_session
 
@@ -152,3 +153,44 @@ def test_what_is_small_or_not_constant_stays(tmp_path: Path) -> None:
     np.testing.assert_array_equal(*runs)
     types = [node.op_type for node in onnx.load(tmp_path / "same.onnx").graph.node]
     assert types == ["MatMul", "MatMul", "Gemm"]
+
+
+def alone(
+    path: Path, node: onnx.NodeProto, table: NDArray[np.float32], shapes: list[list[str | int]]
+) -> Path:
+    """A graph of one node and its table, with the shapes of what it takes and gives."""
+    gathers = node.op_type == "Gather"
+    kind = TensorProto.INT64 if gathers else TensorProto.FLOAT
+    made = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info(node.input[gathers], kind, shapes[0])],
+        [helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, shapes[1])],
+        [numpy_helper.from_array(table, "table")],
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_an_embedding_and_a_head_in_two_graphs_are_stored_once(tmp_path: Path, bits: Bits) -> None:
+    table = np.random.default_rng(2).normal(size=(9000, 128)).astype(np.float32)
+    gather = helper.make_node("Gather", ["table", "input_ids"], ["inputs_embeds"])
+    head = helper.make_node("Gemm", ["hidden", "table"], ["logits"], transB=1)
+    graphs = {
+        "embed_tokens": alone(tmp_path / "e.onnx", gather, table, [["b", "s"], ["b", "s", 128]]),
+        "decoder": alone(tmp_path / "d.onnx", head, table, [["b", 128], ["b", 9000]]),
+    }
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    files = [folder / f"{name}.onnx" for name in graphs]
+    for source, target in zip(graphs.values(), files, strict=True):
+        quantise_weights(source, target, bits)
+    shared = folder / "weights.onnx_data"
+    assert pack(files, shared)
+    levels, scales = quantised(table, 8)
+    assert levels.nbytes + scales.nbytes <= shared.stat().st_size < 1.01 * levels.nbytes * 1.125
+    ids = np.array([[3, 8999], [0, 3]])
+    embedded = open_session(files[0], "cpu").session.run(None, {"input_ids": ids})[0]
+    np.testing.assert_allclose(embedded, restored(table[ids.ravel()], 8).reshape(2, 2, 128), 1e-6)
