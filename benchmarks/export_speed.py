@@ -85,10 +85,35 @@ def git_base() -> tuple[Any, Any, int]:
     return GitForCausalLM(GitConfig()), CLIPImageProcessorPil(), 30522
 
 
+def qwen2_vl_2b() -> tuple[Any, Any, int]:
+    from transformers import (
+        Qwen2VLConfig,
+        Qwen2VLForConditionalGeneration,
+        Qwen2VLImageProcessorPil,
+    )
+
+    text = {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28}
+    text |= {"num_attention_heads": 12, "num_key_value_heads": 2, "vocab_size": 151936}
+    text |= {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}
+    text["rope_parameters"]["mrope_section"] = [16, 24, 24]
+    config = Qwen2VLConfig(
+        vision_config={"hidden_size": 1536, "embed_dim": 1280, "depth": 32, "num_heads": 16},
+        text_config=text,
+        image_token_id=151655,
+        tie_word_embeddings=True,
+    )
+    model = Qwen2VLForConditionalGeneration(config).to(torch.bfloat16)
+    model.generation_config.eos_token_id = 151645
+    # A captioner on a device sees small pictures: at most 8 x 8 cells.
+    size = {"shortest_edge": 4 * 28**2, "longest_edge": 64 * 28**2}
+    return model, Qwen2VLImageProcessorPil(size=size), 151936
+
+
 MODELS: Final[dict[str, Callable[[], tuple[Any, Any, int]]]] = {
     "vit-gpt2": vit_gpt2,
     "blip-base": blip_base,
     "git-base": git_base,
+    "qwen2-vl-2b": qwen2_vl_2b,
 }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from transformers import (
     AutoImageProcessor,
     AutoModelForImageTextToText,
@@ -110,6 +111,8 @@ def open_source(
             output_loading_info=True,
             # Its graphs are a fifth smaller, without a branch for rows that see nothing.
             attn_implementation="eager",
+            # Published in half precision or not: what an export has is --precision's to say.
+            dtype=torch.float32,
             **safely,
         )
         tokenizer = AutoTokenizer.from_pretrained(name, **safely)

@@ -75,3 +75,13 @@ def test_no_such_model(tmp_path: Path) -> None:
 def test_a_missing_file(model: Path, file: str) -> None:
     (model / file).unlink()
     assert str(model) in refused(model)
+
+
+def test_a_checkpoint_in_half_precision_is_read_in_full(model: Path) -> None:
+    weights = load_file(model / "model.safetensors")
+    half = {name: weight.to(torch.bfloat16) for name, weight in weights.items()}
+    save_file(half, model / "model.safetensors", {"format": "pt"})
+    config = model / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"dtype": "bfloat16"}))
+    found = {weight.dtype for weight in open_source(model).captioner.model.parameters()}
+    assert found == {torch.float32}
