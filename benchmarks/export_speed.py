@@ -130,7 +130,10 @@ def made(name: str, place: Path) -> Path:
         vocabulary = {WORDS: 0} | {f"w{number}": number for number in range(1, words)}
         tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=WORDS))
         tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-        for part in (model, processor, PreTrainedTokenizerFast(tokenizer_object=tokenizer)):
+        image = getattr(model.config, "image_token_id", None)
+        special = [] if image is None else [f"w{image}"]
+        words_as = PreTrainedTokenizerFast(tokenizer_object=tokenizer, extra_special_tokens=special)
+        for part in (model, processor, words_as):
             part.save_pretrained(folder)
         (folder / "done").touch()
     return folder
