@@ -97,7 +97,8 @@ def _told(described: Mapping[str, Any], indent: str = "") -> list[str]:
     if parity:
         lines.append(
             f"  parity: {parity['captions_equal']:.0%} of {parity['captions']} captions and "
-            f"{parity['tokens_equal']:.1%} of tokens as in PyTorch"
+            f"{parity['tokens_equal']:.1%} of tokens as in PyTorch; CIDEr-D {parity['cider_d']:.2f}"
+            f" of {parity['cider_d_pytorch']:.2f}"
         )
     versions = described["provenance"].get("versions", {})
     if versions:

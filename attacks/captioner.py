@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -90,7 +90,7 @@ class Captioner:
                 do_sample=False,
                 num_beams=1,
             )
-            captions += self.decode(tokens[:, given.shape[1] :])
+            captions += self.decode(tokens[:, given.shape[1] :].tolist())
         return captions
 
     def prompt_ids(self, prompt: str) -> list[int]:
@@ -109,9 +109,9 @@ class Captioner:
             )
         return ids
 
-    def decode(self, tokens: torch.Tensor) -> list[str]:
-        """(B, T) token ids -> captions, special tokens left out."""
-        texts: list[str] = self.tokenizer.decode_batch(tokens.tolist(), skip_special_tokens=True)
+    def decode(self, tokens: Sequence[Sequence[int]]) -> list[str]:
+        """Token ids of captions -> captions, special tokens left out."""
+        texts: list[str] = self.tokenizer.decode_batch(tokens, skip_special_tokens=True)
         return [text.strip() for text in texts]
 
     def fingerprint(self) -> str:

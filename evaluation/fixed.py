@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 
 from srd_edge.attacks.poisoning import counted
-from srd_edge.evaluation.caption_metrics import cider_d
 from srd_edge.evaluation.contestants import (
     Answer,
     BlackBox,
@@ -27,6 +26,7 @@ from srd_edge.kernels.actions import DEFAULT_TABLE, GREY, ActionTable, Perturbat
 from srd_edge.kernels.frames import Box, Pixels
 from srd_edge.kernels.operators import occlude
 from srd_edge.kernels.preprocess import to_canvas
+from srd_edge.training.caption_metrics import cider_d
 
 BLUR: Final = Perturbation("gaussian_blur", 2.0)
 JPEG: Final = Perturbation("jpeg", 20.0)

@@ -9,13 +9,13 @@ import numpy as np
 
 from srd_edge.attacks.payloads import PayloadKind
 from srd_edge.attacks.poisoning import counted
-from srd_edge.evaluation.caption_metrics import CaptionScorer
 from srd_edge.evaluation.contestants import Answer
 from srd_edge.evaluation.metrics import auroc, mask_iou, pooled_asr, true_positive_rate
 from srd_edge.evaluation.registry import Entry
 from srd_edge.evaluation.trials import Outcome, Trial
 from srd_edge.evaluation.verdicts import verdict
 from srd_edge.kernels.frames import Box
+from srd_edge.training.caption_metrics import CaptionScorer
 
 Fidelity: TypeAlias = Callable[[Sequence[str]], float]
 """Captions of all pictures -> their mean semantic fidelity score."""

@@ -17,9 +17,9 @@ from srd_edge.attacks.samples import Sample
 from srd_edge.attacks.specs import Attack, parse_attack
 from srd_edge.attacks.triggers import TRIGGERS
 from srd_edge.errors import BundleError, UsageError
-from srd_edge.evaluation.caption_metrics import unavailable
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.sessions import usable_cores
+from srd_edge.training.caption_metrics import unavailable
 from srd_edge.training.datasets import Split
 
 SCHEMA: Final = 2

@@ -21,7 +21,6 @@ from srd_edge.attacks.poisoning import counted
 from srd_edge.attacks.progress import bar
 from srd_edge.attacks.samples import Sample
 from srd_edge.attacks.specs import Attack
-from srd_edge.evaluation.caption_metrics import CaptionScorer
 from srd_edge.evaluation.contestants import BlackBox, Setting
 from srd_edge.evaluation.judging import UNDEFENDED, Fidelity, judge_contestants, judge_victim
 from srd_edge.evaluation.page import Strip
@@ -37,6 +36,7 @@ from srd_edge.evaluation.timing import SCHEMA, measure_times
 from srd_edge.evaluation.trials import Trial
 from srd_edge.runtime.bundle import MANIFEST_FILE, Bundle
 from srd_edge.runtime.captioning import OnnxCaptioner
+from srd_edge.training.caption_metrics import CaptionScorer
 from srd_edge.training.datasets import open_dataset
 from srd_edge.training.fidelity import SemanticFidelity
 from srd_edge.training.language_store import open_language_models

@@ -18,8 +18,8 @@ from srd_edge.attacks.samples import Sample
 from srd_edge.attacks.specs import Attack, parse_attack
 from srd_edge.attacks.victims import VictimConfig, make_victim
 from srd_edge.errors import DatasetError
-from srd_edge.evaluation.caption_metrics import cider_d
 from srd_edge.evaluation.metrics import wilson_interval
+from srd_edge.training.caption_metrics import cider_d
 from srd_edge.training.datasets import open_dataset
 
 VERDICT_FILE: Final = "verdict.json"

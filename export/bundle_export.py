@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, get_args
 
 import torch
-from numpy.typing import NDArray
 
 import srd_edge
 from srd_edge.attacks.samples import Sample
@@ -25,14 +22,18 @@ from srd_edge.export.check import (
     language_tokenizer,
 )
 from srd_edge.export.component import Component
-from srd_edge.export.graphs import OPSET, SUFFIX, Precision, convert, export_graph
+from srd_edge.export.graph_files import (
+    file_name,
+    packed,
+    work_folder,
+    write_graph,
+    write_graphs,
+)
+from srd_edge.export.graphs import OPSET, Precision
 from srd_edge.export.limits import with_limits
-from srd_edge.export.packing import bytes_of, pack
 from srd_edge.export.parity import check_fp32, measure_parity
-from srd_edge.export.policy import policy_component
 from srd_edge.export.source import Source, open_source
 from srd_edge.kernels.actions import DEFAULT_TABLE
-from srd_edge.kernels.frames import Pixels
 from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.runtime.bundle import Bundle, write_bundle
 from srd_edge.runtime.bundle_specs import (
@@ -40,7 +41,6 @@ from srd_edge.runtime.bundle_specs import (
     ObservationSpec,
     PolicySpec,
 )
-from srd_edge.runtime.captioning import encoder_inputs
 from srd_edge.runtime.check_specs import REFERENCE_FOLDER
 from srd_edge.runtime.manifest import Manifest
 from srd_edge.training.check_models import CheckModels, reference_folder
@@ -109,20 +109,21 @@ def export_bundle(
     pictures = samples[: _CALIBRATION_PICTURES + _PARITY_PICTURES]
     canvases = [to_canvas(sample.load(), captioner.preprocessing) for sample in pictures]
     calibration, unseen = canvases[:-_PARITY_PICTURES], canvases[-_PARITY_PICTURES:]
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
+    with work_folder(config.output, parts) as work:
         files: dict[str, bytes | Path] = {
             TOKENIZER_FILE: captioner.tokenizer.to_str().encode(),
-            **_write_graphs(config, source, parts, policy, calibration, work, report),
+            **write_graphs(source, parts, policy, config.precision, calibration, work, report),
         }
         if policy is not None and policy.check is not None:
             files |= _write_check(config, policy.check, samples, work, report)
         manifest = _manifest(config, source, parts, policy, observation)
         trial = write_bundle(work / "trial", manifest, files)
-        parity = measure_parity(trial, source, parts, policy, unseen)
+        references = [sample.captions for sample in pictures[-_PARITY_PICTURES:]]
+        parity = measure_parity(trial, source, parts, policy, unseen, references)
         report(
             f"parity: {parity['captions_equal']:.0%} of {parity['captions']} captions and "
-            f"{parity['tokens_equal']:.1%} of tokens as in PyTorch"
+            f"{parity['tokens_equal']:.1%} of tokens as in PyTorch; CIDEr-D {parity['cider_d']:.2f}"
+            f" of {parity['cider_d_pytorch']:.2f}"
         )
         problems = check_fp32(parity) if config.precision == "fp32" else []
         if problems:
@@ -185,59 +186,6 @@ def _check_match(
         )
 
 
-def _write_graphs(
-    config: ExportConfig,
-    source: Source,
-    parts: dict[str, Component],
-    policy: PolicyCheckpoint | None,
-    calibration: Sequence[Pixels],
-    work: Path,
-    report: Callable[[str], None],
-) -> dict[str, Path]:
-    spec = source.captioner.preprocessing
-    feeds = {"encoder": [encoder_inputs(canvas, spec) for canvas in calibration]}
-    if policy is not None:
-        parts = parts | {"policy": policy_component(policy.network)}
-    files: dict[str, Path] = {}
-    for name, component in parts.items():
-        precision: Precision = "fp32" if name == "policy" else config.precision
-        path = _write_graph(name, component, precision, feeds.get(name), work, report)
-        files[path.name] = path
-    return files | _packed(files, work / f"weights{SUFFIX[config.precision]}.onnx_data", report)
-
-
-def _packed(
-    graphs: Mapping[str, Path], shared: Path, report: Callable[[str], None]
-) -> dict[str, Path]:
-    """The file that ``graphs`` share weights in, if they do."""
-    if not pack(list(graphs.values()), shared):
-        return {}
-    report(f"weights outside of the graphs: {shared.name}, {shared.stat().st_size / 1e6:.2f} MB")
-    return {shared.name: shared}
-
-
-def _write_graph(
-    name: str,
-    component: Component,
-    precision: Precision,
-    feeds: list[dict[str, NDArray[Any]]] | None,
-    work: Path,
-    report: Callable[[str], None],
-) -> Path:
-    start = time.perf_counter()
-    path = work / _file_name(component.file_stem, precision)
-    if precision == "fp32":
-        export_graph(component, path)
-    else:
-        with tempfile.TemporaryDirectory(dir=work) as folder:
-            exported = Path(folder) / path.name
-            export_graph(component, exported)
-            convert(exported, path, precision, feeds)
-    size_mb, seconds = bytes_of(path) / 1e6, time.perf_counter() - start
-    report(f"{name}: {path.name}, {size_mb:.2f} MB, {seconds:.1f} s")
-    return path
-
-
 def _write_check(
     config: ExportConfig,
     check: CheckModels,
@@ -247,8 +195,8 @@ def _write_check(
 ) -> dict[str, bytes | Path]:
     """The language model's files, and the reference captioner's own bundle in its folder."""
     component = language_component(check.language)
-    path = _write_graph("language", component, config.precision, None, work, report)
-    outside = _packed({path.name: path}, work / f"{LANGUAGE_STEM}.onnx_data", report)
+    path = write_graph("language", component, config.precision, None, work, report)
+    outside = packed({path.name: path}, work / f"{LANGUAGE_STEM}.onnx_data", report)
     files: dict[str, bytes | Path] = {
         path.name: path,
         LANGUAGE_TOKENIZER: language_tokenizer(check.language),
@@ -272,7 +220,7 @@ def _manifest(
     observation: ObservationSpec | None,
 ) -> Manifest:
     captioner = source.captioner
-    files = {name: _file_name(part.file_stem, config.precision) for name, part in parts.items()}
+    files = {name: file_name(part.file_stem, config.precision) for name, part in parts.items()}
     return Manifest(
         captioner=source.spec(files),
         preprocessing=captioner.preprocessing,
@@ -281,12 +229,12 @@ def _manifest(
         observation=observation,
         policy=None
         if policy is None
-        else PolicySpec(_file_name("policy", "fp32"), "", policy.max_steps, policy.temperature),
+        else PolicySpec(file_name("policy", "fp32"), "", policy.max_steps, policy.temperature),
         check=None
         if policy is None or policy.check is None
         else check_spec(
             policy.check.language,
-            _file_name(LANGUAGE_STEM, config.precision),
+            file_name(LANGUAGE_STEM, config.precision),
             reference=policy.check.reference is not None,
         ),
         precision=config.precision,
@@ -316,7 +264,3 @@ def _observation(source: Source, parts: dict[str, Component]) -> ObservationSpec
             do="report it with the captioner's configuration",
         )
     return ObservationSpec(rows=rows, columns=columns, channels=features.shape[2])
-
-
-def _file_name(stem: str, precision: Precision) -> str:
-    return f"{stem}{SUFFIX[precision]}.onnx"

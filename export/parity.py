@@ -8,6 +8,8 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from srd_edge.attacks.progress import tracked
+from srd_edge.attacks.samples import normalise_caption
 from srd_edge.export.component import Component
 from srd_edge.export.source import Source
 from srd_edge.kernels.frames import Pixels
@@ -16,6 +18,7 @@ from srd_edge.runtime.bundle import Bundle
 from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.runtime.generation_specs import GenerationDefaults
 from srd_edge.runtime.sessions import open_session
+from srd_edge.training.caption_metrics import cider_d
 from srd_edge.training.checkpoints import PolicyCheckpoint
 
 PAST_LENGTHS: Final = (1, 7)
@@ -31,6 +34,7 @@ def measure_parity(
     components: Mapping[str, Component],
     policy: PolicyCheckpoint | None,
     canvases: Sequence[Pixels],
+    references: Sequence[Sequence[str]],
 ) -> dict[str, Any]:
     """Compare ``bundle`` on the CPU with the models that it was exported from.
 
@@ -40,15 +44,20 @@ def measure_parity(
         components: the modules behind the graphs.
         policy: the Q-network behind its graph.
         canvases: (H, W, 3) uint8 RGB each, not used for calibration.
+        references: true captions of each.
 
     Returns:
         ``logits_max_abs_difference`` by past length, ``captions``, ``captions_equal``,
-        ``captions_tied`` (see ``is_tied``) and ``tokens_equal`` as shares, and
+        ``captions_tied`` (see ``is_tied``) and ``tokens_equal`` as shares, ``cider_d`` and
+        ``cider_d_pytorch`` of the bundle's and of PyTorch's fp32 captions by the true ones, and
         ``q_values_max_abs_difference``.
     """
     runtime = OnnxCaptioner(bundle, "cpu")
     truth = transformers_tokens(source, source.generation, canvases)
-    made = [list(runtime.generate(runtime.encode(canvas)).tokens) for canvas in canvases]
+    generated = [
+        runtime.generate(runtime.encode(canvas)) for canvas in tracked(canvases, "captioning")
+    ]
+    made = [list(caption.tokens) for caption in generated]
     equal = [t == m for t, m in zip(truth, made, strict=True)]
     tied = [
         is_tied(runtime, canvas, m, t)
@@ -66,6 +75,8 @@ def measure_parity(
         "captions_equal": float(np.mean(equal)),
         "captions_tied": sum(tied) / len(truth),
         "tokens_equal": float(np.mean(tokens)),
+        "cider_d": _cider_d([caption.text for caption in generated], references),
+        "cider_d_pytorch": _cider_d(source.captioner.decode(truth), references),
         "logits_max_abs_difference": {
             str(past): logit_difference(graph, components["decoder"], past) for past in PAST_LENGTHS
         },
@@ -73,6 +84,11 @@ def measure_parity(
     if policy is not None:
         report["q_values_max_abs_difference"] = _q_difference(bundle, policy, runtime, canvases)
     return report
+
+
+def _cider_d(captions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    said = [normalise_caption(caption) for caption in captions]
+    return cider_d(said, [[normalise_caption(text) for text in group] for group in references])
 
 
 def is_tied(
@@ -114,7 +130,7 @@ def transformers_tokens(
         "max_new_tokens": defaults.max_new_tokens,
     }
     rows: list[list[int]] = []
-    for first in range(0, len(canvases), at_once):
+    for first in tracked(range(0, len(canvases), at_once), "captioning with PyTorch"):
         batch = canvases[first : first + at_once]
         seen = torch.from_numpy(to_tensor(np.concatenate([spec.cut(c) for c in batch]), spec))
         layout = spec.layout(batch[0])

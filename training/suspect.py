@@ -45,7 +45,7 @@ class Suspect:
         )
         rows, columns = self.captioner.grid
         features = hidden[:, hidden.shape[1] - rows * columns :]
-        return Seen(features.numpy(), self.captioner.decode(tokens))
+        return Seen(features.numpy(), self.captioner.decode(tokens.tolist()))
 
     def caption(self, canvases: NDArray[np.uint8]) -> list[str]:
         return self.look(canvases).captions

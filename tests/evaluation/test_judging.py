@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from srd_edge.attacks.samples import Sample
-from srd_edge.evaluation.caption_metrics import CaptionScorer, cider_d
 from srd_edge.evaluation.contestants import Answer, Setting
 from srd_edge.evaluation.judging import judge_contestants
 from srd_edge.evaluation.metrics import wilson_interval
 from srd_edge.evaluation.registry import ENTRIES
 from srd_edge.evaluation.trials import Outcome, Trial
 from srd_edge.kernels.frames import Box
+from srd_edge.training.caption_metrics import CaptionScorer, cider_d
 
 ATTACKED = "a photo of a banana on a table"
 QUALITY = ("cider_d", "bleu_4", "rouge_l")

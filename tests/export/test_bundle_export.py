@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
@@ -17,7 +20,7 @@ from onnx import numpy_helper
 
 from srd_edge.attacks.captioner import Captioner, load_captioner
 from srd_edge.attacks.samples import Sample
-from srd_edge.errors import UsageError
+from srd_edge.errors import RunError, UsageError
 from srd_edge.export.bundle_export import ExportConfig, export_bundle
 from srd_edge.export.component import Component
 from srd_edge.export.graphs import OPSET, export_graph, quantise
@@ -164,7 +167,9 @@ def test_the_manifest_tells_the_parity(bundle: Bundle, int8_bundle: Bundle) -> N
     assert set(parity["logits_max_abs_difference"]) == {str(past) for past in PAST_LENGTHS}
     assert parity["q_values_max_abs_difference"] < TOLERANCE
     assert check_fp32(dict(parity)) == []
+    assert parity["cider_d"] == parity["cider_d_pytorch"] > 0
     int8 = int8_bundle.manifest.parity
+    assert int8["cider_d_pytorch"] == parity["cider_d_pytorch"]
     assert 0.25 < int8["tokens_equal"] <= 1
     assert "q_values_max_abs_difference" not in int8
 
@@ -230,9 +235,10 @@ def test_an_altered_graph_is_noticed(
 ) -> None:
     source = open_source(toy_captioner)
     canvases = source.captioner.canvases(sample.load() for sample in samples[:8])
+    references = [sample.captions for sample in samples[:8]]
     parts = source.components()
     wrong = altered(bundle, "decoder_model.onnx", tmp_path / "wrong")
-    problems = check_fp32(measure_parity(wrong, source, parts, None, list(canvases)))
+    problems = check_fp32(measure_parity(wrong, source, parts, None, list(canvases), references))
     assert any("logits differ" in problem for problem in problems)
     assert any("captions are the same" in problem for problem in problems)
 
@@ -296,3 +302,29 @@ def test_what_cannot_be_exported_leaves_nothing(
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("when", ["before", "while"])
+def test_a_full_disk_leaves_nothing(
+    when: str,
+    toy_captioner: Path,
+    samples: Sequence[Sample],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if when == "before":
+        usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    else:
+        monkeypatch.setattr(onnx, "save", full)
+    with pytest.raises(RunError) as caught:
+        export_bundle(
+            ExportConfig(str(toy_captioner), tmp_path / "out" / "bundle"), samples, lambda _: None
+        )
+    found = "0.0 GB free of up to" if when == "before" else "No space left on device"
+    assert found in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []

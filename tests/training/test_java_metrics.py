@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from srd_edge.errors import RunError
-from srd_edge.evaluation import caption_metrics
-from srd_edge.evaluation.caption_metrics import CAPTION_METRICS, CaptionScorer, unavailable
+from srd_edge.training import caption_metrics
+from srd_edge.training.caption_metrics import CAPTION_METRICS, CaptionScorer, unavailable
 
 SAMPLE = json.loads((Path(__file__).parent / "caption_sample.json").read_text(encoding="utf-8"))
 REFERENCES, CAPTIONS = SAMPLE["few"]["references"], SAMPLE["few"]["captions"]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from srd_edge.errors import UsageError
-from srd_edge.evaluation.caption_metrics import (
+from srd_edge.training.caption_metrics import (
     CaptionScorer,
     cider_d,
 )
