@@ -22,22 +22,25 @@ from srd_edge.export.check import (
     language_tokenizer,
 )
 from srd_edge.export.component import Component
+from srd_edge.export.families.cache import with_fixed_cache
 from srd_edge.export.graph_files import (
     file_name,
     packed,
+    weight_bytes,
     work_folder,
     write_graph,
     write_graphs,
 )
 from srd_edge.export.graphs import OPSET, Precision
 from srd_edge.export.limits import with_limits
-from srd_edge.export.parity import check_fp32, measure_parity
+from srd_edge.export.parity import ask_pytorch, check_fp32, measure_parity
 from srd_edge.export.source import Source, open_source
 from srd_edge.kernels.actions import DEFAULT_TABLE
 from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.runtime.bundle import Bundle, write_bundle
 from srd_edge.runtime.bundle_specs import (
     TOKENIZER_FILE,
+    Cache,
     ObservationSpec,
     PolicySpec,
 )
@@ -63,6 +66,7 @@ class ExportConfig:
         overwrite: whether a bundle that is already there is replaced.
         prompt: words for the captioner, as its family takes them.
         beams, max_new_tokens: None for the model's own generation settings.
+        cache: of keys and values; see ``CaptionerSpec``.
     """
 
     captioner: str
@@ -73,6 +77,7 @@ class ExportConfig:
     prompt: str = ""
     beams: int | None = None
     max_new_tokens: int | None = None
+    cache: Cache = "growing"
 
     def to_json(self) -> dict[str, Any]:
         names = {"output": self.output.name, "policy": self.policy and self.policy.name}
@@ -102,6 +107,8 @@ def export_bundle(
     )
     captioner = source.captioner
     parts = source.components()
+    if config.cache == "fixed":
+        parts["decoder"] = with_fixed_cache(parts["decoder"], source.family.name)
     policy = load_policy(config.policy) if config.policy else None
     observation = _observation(source, parts)
     if policy is not None:
@@ -109,7 +116,8 @@ def export_bundle(
     pictures = samples[: _CALIBRATION_PICTURES + _PARITY_PICTURES]
     canvases = [to_canvas(sample.load(), captioner.preprocessing) for sample in pictures]
     calibration, unseen = canvases[:-_PARITY_PICTURES], canvases[-_PARITY_PICTURES:]
-    with work_folder(config.output, parts) as work:
+    truth = ask_pytorch(source, parts, unseen)
+    with work_folder(config.output, weight_bytes(parts)) as work:
         files: dict[str, bytes | Path] = {
             TOKENIZER_FILE: captioner.tokenizer.to_str().encode(),
             **write_graphs(source, parts, policy, config.precision, calibration, work, report),
@@ -117,9 +125,10 @@ def export_bundle(
         if policy is not None and policy.check is not None:
             files |= _write_check(config, policy.check, samples, work, report)
         manifest = _manifest(config, source, parts, policy, observation)
+        del source, captioner, parts  # a second copy of the weights is opened now
         trial = write_bundle(work / "trial", manifest, files)
         references = [sample.captions for sample in pictures[-_PARITY_PICTURES:]]
-        parity = measure_parity(trial, source, parts, policy, unseen, references)
+        parity = measure_parity(trial, truth, policy, unseen, references)
         report(
             f"parity: {parity['captions_equal']:.0%} of {parity['captions']} captions and "
             f"{parity['tokens_equal']:.1%} of tokens as in PyTorch; CIDEr-D {parity['cider_d']:.2f}"
@@ -222,7 +231,7 @@ def _manifest(
     captioner = source.captioner
     files = {name: file_name(part.file_stem, config.precision) for name, part in parts.items()}
     return Manifest(
-        captioner=source.spec(files),
+        captioner=replace(source.spec(files), cache=config.cache),
         preprocessing=captioner.preprocessing,
         generation=source.generation,
         actions=policy.network.table if policy else DEFAULT_TABLE,

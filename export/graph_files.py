@@ -29,18 +29,22 @@ _COPIES: Final = 3
 """Of all weights that lie on the disk at once: graphs, the bundle on trial, the bundle."""
 
 
+def weight_bytes(parts: Mapping[str, Component]) -> int:
+    """Of all weights in fp32; what two parts share is one tensor."""
+    weights = {id(w): w.nbytes for part in parts.values() for w in part.module.parameters()}
+    return sum(weights.values())
+
+
 @contextmanager
-def work_folder(output: Path, parts: Mapping[str, Component]) -> Iterator[Path]:
+def work_folder(output: Path, weights: int) -> Iterator[Path]:
     """A folder beside ``output`` to export into, that goes away whatever happens.
 
     Raises:
-        RunError: there is no room on the disk for the weights of ``parts``, before or while they
+        RunError: there is no room on the disk for so many bytes of weights, before or while they
             are written.
     """
     beside = next(parent for parent in output.resolve().parents if parent.exists())
-    # A weight that two parts share is one tensor, and one file's.
-    weights = {id(w): w.nbytes for part in parts.values() for w in part.module.parameters()}
-    needed, free = _COPIES * sum(weights.values()), shutil.disk_usage(beside).free
+    needed, free = _COPIES * weights, shutil.disk_usage(beside).free
     if free < needed:
         raise _no_room(output, f"{free / 1e9:.1f} GB free of up to {needed / 1e9:.1f} GB")
     try:

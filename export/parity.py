@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from srd_edge.attacks.progress import tracked
 from srd_edge.attacks.samples import normalise_caption
 from srd_edge.export.component import Component
+from srd_edge.export.families.cache import PAST_LENGTH
 from srd_edge.export.source import Source
 from srd_edge.kernels.frames import Pixels
 from srd_edge.kernels.preprocess import to_tensor
@@ -28,10 +31,39 @@ LOGIT_TOLERANCE: Final = 1e-3
 _BATCH: Final = 8
 
 
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What PyTorch says, kept so that its model need not be.
+
+    Args:
+        tokens: ids of each picture's caption, without the end token.
+        texts: the captions.
+        probes: by past length, made-up inputs of the decoder and the logits it gives.
+    """
+
+    tokens: list[list[int]]
+    texts: list[str]
+    probes: dict[int, tuple[dict[str, NDArray[Any]], NDArray[np.float32]]]
+
+
+def ask_pytorch(
+    source: Source, components: Mapping[str, Component], canvases: Sequence[Pixels]
+) -> Truth:
+    """What the bundle is to say.
+
+    Args:
+        source: what transformers' ``generate`` is asked.
+        components: the modules behind the graphs.
+        canvases: (H, W, 3) uint8 RGB each, not used for calibration.
+    """
+    tokens = transformers_tokens(source, source.generation, canvases)
+    probes = {past: _probe(components["decoder"], past) for past in PAST_LENGTHS}
+    return Truth(tokens, source.captioner.decode(tokens), probes)
+
+
 def measure_parity(
     bundle: Bundle,
-    source: Source,
-    components: Mapping[str, Component],
+    truth: Truth,
     policy: PolicyCheckpoint | None,
     canvases: Sequence[Pixels],
     references: Sequence[Sequence[str]],
@@ -40,10 +72,9 @@ def measure_parity(
 
     Args:
         bundle: as it is to be written.
-        source: what transformers' ``generate`` is asked.
-        components: the modules behind the graphs.
+        truth: what ``ask_pytorch`` gave for ``canvases``.
         policy: the Q-network behind its graph.
-        canvases: (H, W, 3) uint8 RGB each, not used for calibration.
+        canvases: (H, W, 3) uint8 RGB each.
         references: true captions of each.
 
     Returns:
@@ -52,38 +83,42 @@ def measure_parity(
         ``cider_d_pytorch`` of the bundle's and of PyTorch's fp32 captions by the true ones, and
         ``q_values_max_abs_difference``.
     """
+    differences = _logit_differences(bundle, truth)
     runtime = OnnxCaptioner(bundle, "cpu")
-    truth = transformers_tokens(source, source.generation, canvases)
     generated = [
         runtime.generate(runtime.encode(canvas)) for canvas in tracked(canvases, "captioning")
     ]
-    made = [list(caption.tokens) for caption in generated]
-    equal = [t == m for t, m in zip(truth, made, strict=True)]
+    pairs = [(t, list(m.tokens)) for t, m in zip(truth.tokens, generated, strict=True)]
     tied = [
         is_tied(runtime, canvas, m, t)
-        for canvas, m, t in zip(canvases, made, truth, strict=True)
+        for canvas, (t, m) in zip(canvases, pairs, strict=True)
         if m != t
     ]
     tokens = [
-        sum(a == b for a, b in zip(t, m, strict=False)) / max(len(t), len(m), 1)
-        for t, m in zip(truth, made, strict=True)
+        sum(a == b for a, b in zip(t, m, strict=False)) / max(len(t), len(m), 1) for t, m in pairs
     ]
-    decoder = bundle.path(bundle.manifest.captioner.components["decoder"])
-    graph = open_session(decoder, "cpu").session
     report: dict[str, Any] = {
-        "captions": len(truth),
-        "captions_equal": float(np.mean(equal)),
-        "captions_tied": sum(tied) / len(truth),
+        "captions": len(pairs),
+        "captions_equal": float(np.mean([t == m for t, m in pairs])),
+        "captions_tied": sum(tied) / len(pairs),
         "tokens_equal": float(np.mean(tokens)),
         "cider_d": _cider_d([caption.text for caption in generated], references),
-        "cider_d_pytorch": _cider_d(source.captioner.decode(truth), references),
-        "logits_max_abs_difference": {
-            str(past): logit_difference(graph, components["decoder"], past) for past in PAST_LENGTHS
-        },
+        "cider_d_pytorch": _cider_d(truth.texts, references),
+        "logits_max_abs_difference": differences,
     }
     if policy is not None:
         report["q_values_max_abs_difference"] = _q_difference(bundle, policy, runtime, canvases)
     return report
+
+
+def _logit_differences(bundle: Bundle, truth: Truth) -> dict[str, float]:
+    """By past length, the largest difference of the decoder graph's logits from PyTorch's."""
+    path = bundle.path(bundle.manifest.captioner.components["decoder"])
+    graph = open_session(path, "cpu").session
+    return {
+        str(past): float(np.abs(graph.run(["logits"], feed)[0] - logits).max())
+        for past, (feed, logits) in truth.probes.items()
+    }
 
 
 def _cider_d(captions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
@@ -145,14 +180,8 @@ def _ended(row: list[int], end_tokens: tuple[int, ...]) -> list[int]:
 
 
 @torch.inference_mode()
-def logit_difference(graph: Any, component: Component, past: int) -> float:
-    """The largest difference of a decoder graph's logits from its module's, on made-up inputs.
-
-    Args:
-        graph: an onnxruntime session.
-        component: the decoder.
-        past: length of the cache.
-    """
+def _probe(component: Component, past: int) -> tuple[dict[str, NDArray[Any]], NDArray[np.float32]]:
+    """Made-up inputs of a decoder with ``past`` positions in its cache, and its logits."""
     generator = torch.Generator().manual_seed(past)
     sizes = {"past": past, "sequence": 1, "kept": 1, "batch": 1}
     inputs: dict[str, torch.Tensor] = {}
@@ -160,13 +189,14 @@ def logit_difference(graph: Any, component: Component, past: int) -> float:
         shape = list(example.shape)
         for axis, label in component.dynamic.get(name, {}).items():
             shape[axis] = sizes.get(label, shape[axis])
-        if example.is_floating_point():
+        if name == PAST_LENGTH:
+            inputs[name] = torch.tensor([past])
+        elif example.is_floating_point():
             inputs[name] = torch.randn(shape, generator=generator)
         else:
             inputs[name] = torch.zeros(shape, dtype=example.dtype)
-    truth = component.module(*inputs.values())[0].numpy()
-    logits = graph.run(["logits"], {name: tensor.numpy() for name, tensor in inputs.items()})[0]
-    return float(np.abs(logits - truth).max())
+    logits = component.module(*inputs.values())[0].numpy()
+    return {name: tensor.numpy() for name, tensor in inputs.items()}, logits
 
 
 @torch.inference_mode()

@@ -14,6 +14,7 @@ FEATURES: Final = "last_hidden_state"
 """The encoder's output that is looked at, be it by a policy or only to count pictures."""
 Decoding: TypeAlias = Literal["cross-attention", "prefix"]
 Positions: TypeAlias = Literal["sequence", "grid"]
+Cache: TypeAlias = Literal["growing", "fixed"]
 Ids: TypeAlias = tuple[int, ...]
 COMPONENTS: Final[Mapping[Decoding, tuple[str, ...]]] = {
     "cross-attention": ("encoder", "decoder"),
@@ -92,6 +93,8 @@ class CaptionerSpec:
         head_dim: channels a head.
         before, after: ids around the picture, of a prefix.
         tiles: ids among its tiles, of a prefix that has any.
+        cache: whether the decoder's keys and values grow with every call, or have room for all and
+            are given back with what was read written in at ``past_length``, an input of its graph.
         positions: how a prefix's decoder counts: one after the other, or the picture's features by
             row and column, which are then an input of its graph (M-RoPE).
     """
@@ -106,6 +109,7 @@ class CaptionerSpec:
     after: Ids = ()
     tiles: TileIds | None = None
     positions: Positions = "sequence"
+    cache: Cache = "growing"
 
     @property
     def memory_names(self) -> tuple[str, ...]:
@@ -142,13 +146,9 @@ class CaptionerSpec:
     @classmethod
     def from_json(cls, data: object) -> CaptionerSpec:
         fields = JsonFields(data, "captioner")
-        family, decoding = fields.text("family"), fields.text("decoding")
-        if decoding not in COMPONENTS:
-            raise wrong_field("captioner.decoding", f"one of {', '.join(COMPONENTS)}", decoding)
-        positions = fields.text("positions")
-        if positions not in get_args(Positions):
-            choices = ", ".join(get_args(Positions))
-            raise wrong_field("captioner.positions", f"one of {choices}", positions)
+        family, decoding = fields.text("family"), fields.choice("decoding", tuple(COMPONENTS))
+        positions = fields.choice("positions", get_args(Positions))
+        cache = fields.choice("cache", get_args(Cache))
         tiles = fields.take("tiles")
         components = JsonFields(fields.mapping("components"), "captioner.components")
         files = {name: components.text(name) for name in COMPONENTS[cast("Decoding", decoding)]}
@@ -164,6 +164,7 @@ class CaptionerSpec:
             after=fields.integers("after"),
             tiles=None if tiles is None else TileIds.from_json(tiles),
             positions=cast("Positions", positions),
+            cache=cast("Cache", cache),
         )
         fields.end()
         return spec

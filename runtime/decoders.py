@@ -20,6 +20,8 @@ from srd_edge.runtime.bundle import Bundle
 from srd_edge.runtime.prefixes import Prefix, prefix_for
 from srd_edge.runtime.sessions import Provider, Session, open_session
 
+_ROOM_STEP: Final = 64
+"""Of the positions of a fixed cache, so that prefixes of nearly the same length have one shape."""
 _LAYOUTS_KEPT: Final = 64
 """Of pictures of different sizes; the words around each are embedded once."""
 
@@ -52,6 +54,7 @@ class State:
     Args:
         rows: captions that are made side by side.
         past: keys and values, as OrtValues.
+        read: positions in the cache.
         said: token ids read, those of a prefix not counted.
         begins: position of the first of them, where positions are an input.
         logits: (rows, V) after a prefix; None where nothing was read that a token could follow.
@@ -60,6 +63,7 @@ class State:
 
     rows: int
     past: tuple[Any, ...]
+    read: int = 0
     said: int = 0
     begins: int = 0
     logits: NDArray[np.float32] | None = None
@@ -107,7 +111,9 @@ class _KeyValueDecoder:
         self._graph = self.session.session
         self._past_names = self._spec.kv_names("past_key_values", "decoder")
         self._outputs = ["logits", *self._spec.kv_names("present", "decoder")]
-        self._nothing = self._empty(1)
+        settings = bundle.manifest.generation
+        self._longest = len(settings.prompt) + settings.max_new_tokens
+        self._nothing: dict[tuple[int, int], tuple[Any, ...]] = {}
 
     def repeat(self, state: State, times: int) -> State:
         if times == 1:
@@ -126,19 +132,28 @@ class _KeyValueDecoder:
         return replace(state, past=tuple(ort_value(v.numpy()[rows]) for v in state.past))
 
     def _run(
-        self, state: State, feed: dict[str, Any], said: int
+        self, state: State, feed: dict[str, Any], count: int
     ) -> tuple[NDArray[np.float32], State]:
+        """Logits after ``count`` more positions, and the state that has read them."""
         feed |= state.constant
+        if self._spec.cache == "fixed":
+            feed["past_length"] = ort_value(np.array([state.read], np.int64))
         feed.update(zip(self._past_names, state.past, strict=True))
         logits, *past = self._graph.run_with_ort_values(self._outputs, feed)
-        return logits.numpy(), replace(state, past=tuple(past), said=state.said + said, logits=None)
+        after = replace(state, past=tuple(past), read=state.read + count, logits=None)
+        return logits.numpy(), after
 
-    def _empty_past(self, rows: int) -> tuple[Any, ...]:
-        return self._nothing if rows == 1 else self._empty(rows)
-
-    def _empty(self, rows: int) -> tuple[Any, ...]:
-        nothing = np.empty((rows, self._spec.heads, 0, self._spec.head_dim), np.float32)
-        return tuple(ort_value(nothing) for _ in self._past_names)
+    def _empty_past(self, rows: int, prefix: int = 0) -> tuple[Any, ...]:
+        """A cache with nothing in it, for a caption after ``prefix`` positions."""
+        room = 0
+        if self._spec.cache == "fixed":
+            room = -(-(prefix + self._longest) // _ROOM_STEP) * _ROOM_STEP
+        if (rows, room) not in self._nothing:
+            if len(self._nothing) == _LAYOUTS_KEPT:
+                self._nothing.clear()
+            nothing = np.zeros((rows, self._spec.heads, room, self._spec.head_dim), np.float32)
+            self._nothing[rows, room] = tuple(ort_value(nothing) for _ in self._past_names)
+        return self._nothing[rows, room]
 
 
 class CrossAttentionDecoder(_KeyValueDecoder):
@@ -155,7 +170,8 @@ class CrossAttentionDecoder(_KeyValueDecoder):
         return State(rows, self._empty_past(rows), constant=constant)
 
     def advance(self, state: State, ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], State]:
-        return self._run(state, {"input_ids": ort_value(ids)}, ids.shape[1])
+        logits, after = self._run(state, {"input_ids": ort_value(ids)}, ids.shape[1])
+        return logits, replace(after, said=state.said + ids.shape[1])
 
 
 class PrefixDecoder(_KeyValueDecoder):
@@ -184,8 +200,9 @@ class PrefixDecoder(_KeyValueDecoder):
         feed = {"inputs_embeds": picture, "logits_to_keep": ort_value(last)}
         if self._spec.positions == "grid":
             feed["position_ids"] = ort_value(prefix.positions[:, None])
-        state = State(rows, self._empty_past(rows), begins=prefix.following)
-        logits, state = self._run(state, feed, 0)
+        length = len(prefix.features)
+        state = State(rows, self._empty_past(rows, length), begins=prefix.following)
+        logits, state = self._run(state, feed, length)
         return replace(state, logits=logits[:, -1])
 
     def advance(self, state: State, ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], State]:
@@ -197,7 +214,8 @@ class PrefixDecoder(_KeyValueDecoder):
         if self._spec.positions == "grid":
             first = state.begins + state.said
             feed["position_ids"] = ort_value(np.tile(np.arange(first, first + count), (3, 1, 1)))
-        return self._run(state, feed, count)
+        logits, after = self._run(state, feed, count)
+        return logits, replace(after, said=state.said + count)
 
     def _prefix(self, layout: Layout, count: int) -> tuple[Prefix, NDArray[np.float32] | None]:
         """A picture's prefix, and the embeddings (W, D) of its words if there are any."""

@@ -50,10 +50,7 @@ class GenerationDefaults:
     @classmethod
     def from_json(cls, data: object) -> GenerationDefaults:
         fields = JsonFields(data, "generation")
-        stopping = fields.text("early_stopping")
-        if stopping not in get_args(EarlyStopping):
-            choices = ", ".join(get_args(EarlyStopping))
-            raise wrong_field("generation.early_stopping", f"one of {choices}", stopping)
+        stopping = fields.choice("early_stopping", get_args(EarlyStopping))
         defaults = cls(
             prompt=fields.integers("prompt"),
             end_tokens=fields.integers("end_tokens"),

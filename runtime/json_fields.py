@@ -35,6 +35,12 @@ class JsonFields:
             raise wrong_field(self._path(name), "a non-empty string", value)
         return value
 
+    def choice(self, name: str, choices: tuple[str, ...]) -> str:
+        value = self.text(name)
+        if value not in choices:
+            raise wrong_field(self._path(name), f"one of {', '.join(choices)}", value)
+        return value
+
     def integer(self, name: str, *, low: int, high: int = 2**53) -> int:
         return check_integer(self.take(name), self._path(name), low=low, high=high)
 

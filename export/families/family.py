@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 import torch
 from transformers import GenerationConfig
-from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from srd_edge.export.component import Component
+from srd_edge.export.families.cache import Growing
 from srd_edge.kernels.image_processor import read_image_processor
 from srd_edge.kernels.preprocess import Preprocessing
 from srd_edge.kernels.tiling import Layout
@@ -115,25 +115,6 @@ class Family(Protocol):
         ...
 
 
-def caches(flat: Sequence[torch.Tensor], layers: int) -> EncoderDecoderCache:
-    """A cache of (key, value) pairs, layer by layer; those of cross-attention after the others.
-
-    Without any of cross-attention, the second half is empty.
-    """
-    own, cross = DynamicCache(), DynamicCache()
-    for layer in range(layers):
-        own.update(flat[2 * layer], flat[2 * layer + 1], layer)
-    for layer in range(len(flat) // 2 - layers):
-        at = 2 * (layers + layer)
-        cross.update(flat[at], flat[at + 1], layer)
-    return EncoderDecoderCache(own, cross)
-
-
-def present(cache: Any) -> list[torch.Tensor]:
-    """The (key, value) pairs of a ``DynamicCache``, layer by layer."""
-    return [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
-
-
 def split_heads(hidden: torch.Tensor, heads: int) -> torch.Tensor:
     """(B, N, heads * D) -> (B, heads, N, D)."""
     return hidden.view(*hidden.shape[:2], heads, -1).transpose(1, 2)
@@ -146,8 +127,7 @@ def cross_attention_decoder(
 
     Args:
         spec: of the model.
-        module: takes input_ids and all keys and values by position; gives logits and its own keys
-            and values.
+        module: input_ids, a ``Past``, and keys and values of cross-attention -> logits (B, S, V).
         memory: the cross-attention keys and values of two pictures, for example.
     """
     own = spec.kv_names("past_key_values", "decoder")
@@ -161,7 +141,8 @@ def cross_attention_decoder(
     dynamic |= {name: {0: "batch", 2: "past"} for name in own}
     dynamic |= {name: {0: "batch", 2: "picture"} for name in cross}
     outputs = ("logits", *spec.kv_names("present", "decoder"))
-    return Component("decoder_model", module, inputs, outputs, dynamic)
+    reading = Growing(module, 1, spec.layers).eval()
+    return Component("decoder_model", reading, inputs, outputs, dynamic)
 
 
 def cross_attention_components(
@@ -178,7 +159,7 @@ def cross_attention_components(
     seeing = encoder(spec, "encoder_model", look, *size)
     with torch.no_grad():
         _, *memory = look(seeing.inputs["pixel_values"])
-    return {"encoder": seeing, "decoder": cross_attention_decoder(spec, decode.eval(), memory)}
+    return {"encoder": seeing, "decoder": cross_attention_decoder(spec, decode, memory)}
 
 
 def encoder(

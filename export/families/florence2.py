@@ -11,12 +11,11 @@ import torch
 from torch import nn
 
 from srd_edge.export.component import Component
+from srd_edge.export.families.cache import Past, remembered
 from srd_edge.export.families.family import (
     Family,
     Prompt,
-    caches,
     cross_attention_components,
-    present,
     split_heads,
 )
 from srd_edge.kernels.tiling import Layout
@@ -109,24 +108,22 @@ class _Encoder(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """One call of BART's decoder with flat caches."""
+    """One call of BART's decoder."""
+
+    grows_only = True
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.decoder, self.head = model.model.language_model.decoder, model.lm_head
-        self.layers = model.config.text_config.decoder_layers
 
-    def forward(self, input_ids: torch.Tensor, *flat: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        # Only its length is used: the cross-attention cache is already filled.
-        batch, heads, length, head_dim = flat[-1].shape
-        picture = input_ids.new_zeros((batch, length, heads * head_dim), dtype=torch.float32)
+    def forward(
+        self, input_ids: torch.Tensor, past: Past, memory: tuple[torch.Tensor, ...]
+    ) -> torch.Tensor:
         out = self.decoder(
             input_ids=input_ids,
-            encoder_hidden_states=picture,
-            past_key_values=caches(flat, self.layers),
+            encoder_hidden_states=remembered(memory),
+            past_key_values=past.beside(memory),
             use_cache=True,
         )
-        return (
-            self.head(out.last_hidden_state),
-            *present(out.past_key_values.self_attention_cache),
-        )
+        logits: torch.Tensor = self.head(out.last_hidden_state)
+        return logits

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers.cache_utils import DynamicCache
 
 from srd_edge.export.component import Component
-from srd_edge.export.families.family import Family, Prompt, encoder, present
-from srd_edge.export.families.prefix import prefix_components, prefix_mask
+from srd_edge.export.families.cache import Past
+from srd_edge.export.families.family import Family, Prompt, encoder
+from srd_edge.export.families.prefix import prefix_components
 from srd_edge.kernels.tiling import Layout
 from srd_edge.runtime.bundle_specs import CaptionerSpec
 
@@ -91,12 +91,9 @@ class _Decoder(nn.Module):
         self.encoder, self.output = model.git.encoder, model.output
 
     def forward(
-        self, inputs_embeds: torch.Tensor, logits_to_keep: torch.Tensor, *flat: torch.Tensor
-    ) -> tuple[torch.Tensor, ...]:
-        cache = DynamicCache()
-        for layer in range(len(flat) // 2):
-            cache.update(flat[2 * layer], flat[2 * layer + 1], layer)
-        mask = prefix_mask(inputs_embeds, flat[0].shape[2], both_ways=True)
-        out = self.encoder(inputs_embeds, attention_mask=mask, past_key_values=cache)
-        logits = self.output(out.last_hidden_state.index_select(1, logits_to_keep))
-        return (logits, *present(out.past_key_values))
+        self, inputs_embeds: torch.Tensor, logits_to_keep: torch.Tensor, past: Past
+    ) -> torch.Tensor:
+        mask = past.mask(inputs_embeds.shape[1], both_ways=True)
+        out = self.encoder(inputs_embeds, attention_mask=mask, past_key_values=past.cache)
+        logits: torch.Tensor = self.output(out.last_hidden_state.index_select(1, logits_to_keep))
+        return logits

@@ -7,11 +7,11 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import nn
-from transformers.cache_utils import DynamicCache
 
 from srd_edge.errors import UsageError
 from srd_edge.export.component import Component
-from srd_edge.export.families.family import Prompt, present
+from srd_edge.export.families.cache import Growing, Past
+from srd_edge.export.families.family import Prompt
 from srd_edge.kernels.tiling import Layout
 from srd_edge.runtime.bundle_specs import CaptionerSpec, Positions
 from srd_edge.runtime.prefixes import prefix_for
@@ -58,8 +58,8 @@ def prefix_components(
             (3, 1, S) after logits_to_keep.
         seeing: the first of them: features (B, N, C) and embeddings (B, P, D) of a picture.
         embedding: input_ids (B, S) -> inputs_embeds (B, S, D).
-        decoder: inputs_embeds (B, S, D), logits_to_keep (K,) indices into S, then keys and values
-            (B, heads, P, head_dim) by position -> logits (B, K, V), keys and values.
+        decoder: inputs_embeds (B, S, D), logits_to_keep (K,) indices into S and a ``Past`` ->
+            logits (B, K, V).
         positions: whether ``embedding`` takes position_ids (1, S) too, counted from the first word.
     """
     ids = {"input_ids": torch.ones(2, 3, dtype=torch.int64)}
@@ -81,10 +81,11 @@ def prefix_components(
     inputs |= {name: torch.randn(2, spec.heads, 4, spec.head_dim) for name in past}
     dynamic |= {name: {0: "batch", 2: "past"} for name in past}
     outputs = ("logits", *spec.kv_names("present", "decoder"))
+    module = Growing(decoder, len(inputs) - len(past), spec.layers).eval()
     return {
         "encoder": seeing,
         "embed_tokens": Component("embed_tokens", embedding.eval(), ids, ("inputs_embeds",), axes),
-        "decoder": Component("decoder_model", decoder.eval(), inputs, outputs, dynamic),
+        "decoder": Component("decoder_model", module, inputs, outputs, dynamic),
     }
 
 
@@ -101,7 +102,7 @@ class Embedding(nn.Module):
 
 
 class CausalDecoder(nn.Module):
-    """One call of a causal text model of transformers, with a flat cache.
+    """One call of a causal text model of transformers.
 
     Args:
         model: the text model without its head.
@@ -116,45 +117,17 @@ class CausalDecoder(nn.Module):
         self.both_ways, self.first = both_ways, first
 
     def forward(
-        self, inputs_embeds: torch.Tensor, logits_to_keep: torch.Tensor, *flat: torch.Tensor
-    ) -> tuple[torch.Tensor, ...]:
-        past = flat[0].shape[2]
-        mask = prefix_mask(inputs_embeds, past, both_ways=self.both_ways)
-        positions = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + past
+        self, inputs_embeds: torch.Tensor, logits_to_keep: torch.Tensor, past: Past
+    ) -> torch.Tensor:
         out = self.model(
             inputs_embeds=inputs_embeds,
-            attention_mask=mask,
-            position_ids=positions[None] + self.first,
-            past_key_values=cache_of(flat),
+            attention_mask=past.mask(inputs_embeds.shape[1], both_ways=self.both_ways),
+            position_ids=past.positions(inputs_embeds.shape[1]) + self.first,
+            past_key_values=past.cache,
             use_cache=True,
         )
-        logits = self.head(out.last_hidden_state.index_select(1, logits_to_keep))
-        return (logits, *present(out.past_key_values))
-
-
-def cache_of(flat: tuple[torch.Tensor, ...]) -> DynamicCache:
-    """(key, value) pairs, layer by layer, as transformers' cache."""
-    cache = DynamicCache()
-    for layer in range(len(flat) // 2):
-        cache.update(flat[2 * layer], flat[2 * layer + 1], layer)
-    return cache
-
-
-def prefix_mask(embeds: torch.Tensor, past: int, *, both_ways: bool) -> torch.Tensor:
-    """(1, 1, S, past + S) float32, 0 where a position may be looked at.
-
-    Args:
-        embeds: (B, S, D).
-        past: positions in the cache.
-        both_ways: whether what is read first, with nothing in the cache, looks ahead too.
-    """
-    count = embeds.shape[1]
-    reading = torch.arange(count, device=embeds.device)[:, None] + past
-    allowed = torch.arange(past + count, device=embeds.device)[None] <= reading
-    if both_ways:
-        allowed = allowed | (torch.full((1, 1), past, device=embeds.device) == 0)
-    lowest = torch.finfo(embeds.dtype).min
-    return torch.where(allowed, 0.0, lowest).to(embeds.dtype)[None, None]
+        logits: torch.Tensor = self.head(out.last_hidden_state.index_select(1, logits_to_keep))
+        return logits
 
 
 def chat_prompt(tokenizer: Any, image_token: int, text: str, otherwise: str) -> Prompt:

@@ -16,13 +16,12 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_
 
 from srd_edge.errors import UsageError
 from srd_edge.export.component import Component
-from srd_edge.export.families.family import Family, Prompt, present
+from srd_edge.export.families.cache import Past
+from srd_edge.export.families.family import Family, Prompt
 from srd_edge.export.families.prefix import (
     Embedding,
-    cache_of,
     chat_prompt,
     prefix_components,
-    prefix_mask,
     prefix_spec,
     whole_ids,
 )
@@ -186,24 +185,24 @@ class _Decoder(nn.Module):
         inputs_embeds: torch.Tensor,
         logits_to_keep: torch.Tensor,
         position_ids: torch.Tensor,
-        *flat: torch.Tensor,
-    ) -> tuple[torch.Tensor, ...]:
+        past: Past,
+    ) -> torch.Tensor:
         hidden, *added = inputs_embeds.chunk(1 + self.extra, dim=-1)
-        mask = prefix_mask(hidden, flat[0].shape[2], both_ways=False)
+        mask = past.mask(hidden.shape[1])
         turned = self.model.rotary_emb(hidden, position_ids)
-        cache = cache_of(flat)
         for number, layer in enumerate(self.model.layers):
             hidden = layer(
                 hidden,
                 attention_mask=mask,
                 position_embeddings=turned,
-                past_key_values=cache,
+                past_key_values=past.cache,
                 use_cache=True,
             )
             if number < len(added):
                 hidden = hidden + added[number]
         kept = self.model.norm(hidden).index_select(1, logits_to_keep)
-        return (self.head(kept), *present(cache))
+        logits: torch.Tensor = self.head(kept)
+        return logits
 
 
 def _attend(

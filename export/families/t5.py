@@ -11,10 +11,9 @@ import torch
 from torch import nn
 
 from srd_edge.export.component import Component
+from srd_edge.export.families.cache import Past, remembered
 from srd_edge.export.families.family import (
-    caches,
     cross_attention_components,
-    present,
     split_heads,
 )
 from srd_edge.runtime.bundle_specs import CaptionerSpec
@@ -79,25 +78,26 @@ class _Encoder(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """One call of T5's decoder with flat caches."""
+    """One call of T5's decoder."""
+
+    grows_only = True
 
     def __init__(self, language: Any) -> None:
         super().__init__()
         self.decoder, self.head = language.decoder, language.lm_head
         config = language.config
-        self.layers, self.width = config.num_decoder_layers, config.d_model
+        self.width = config.d_model
         # Where head and embedding were one from the start, the head takes scaled states.
         self.scale = self.width**-0.5 if config.scale_decoder_outputs else 1.0
 
-    def forward(self, input_ids: torch.Tensor, *flat: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        # Only its length is used: the cross-attention cache is already filled.
-        batch, _, length, _ = flat[-1].shape
-        picture = input_ids.new_zeros((batch, length, self.width), dtype=torch.float32)
+    def forward(
+        self, input_ids: torch.Tensor, past: Past, memory: tuple[torch.Tensor, ...]
+    ) -> torch.Tensor:
         out = self.decoder(
             input_ids=input_ids,
-            encoder_hidden_states=picture,
-            past_key_values=caches(flat, self.layers),
+            encoder_hidden_states=remembered(memory, self.width),
+            past_key_values=past.beside(memory),
             use_cache=True,
         )
-        logits = self.head(out.last_hidden_state * self.scale)
-        return (logits, *present(out.past_key_values.self_attention_cache))
+        logits: torch.Tensor = self.head(out.last_hidden_state * self.scale)
+        return logits

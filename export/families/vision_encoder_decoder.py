@@ -14,12 +14,11 @@ from torch import nn
 from srd_edge.attacks.captioner import encoder_grid
 from srd_edge.errors import UsageError
 from srd_edge.export.component import Component
+from srd_edge.export.families.cache import Past, remembered
 from srd_edge.export.families.family import (
     Family,
     Prompt,
-    caches,
     cross_attention_components,
-    present,
     split_heads,
 )
 from srd_edge.kernels.tiling import Layout
@@ -100,24 +99,22 @@ class _Encoder(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """One call of the decoder with flat caches."""
+    """One call of GPT-2."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.decoder = model.decoder
-        self.layers = len(model.decoder.transformer.h)
 
-    def forward(self, input_ids: torch.Tensor, *flat: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        # Only its length is used: the cross-attention cache is already filled.
-        batch, heads, length, head_dim = flat[-1].shape
-        picture = input_ids.new_zeros((batch, length, heads * head_dim), dtype=torch.float32)
-        past = flat[0].shape[2]
-        positions = torch.arange(input_ids.shape[1], device=input_ids.device) + past
-        out = self.decoder(
+    def forward(
+        self, input_ids: torch.Tensor, past: Past, memory: tuple[torch.Tensor, ...]
+    ) -> torch.Tensor:
+        count = input_ids.shape[1]
+        logits: torch.Tensor = self.decoder(
             input_ids=input_ids,
-            position_ids=positions[None],
-            encoder_hidden_states=picture,
-            past_key_values=caches(flat, self.layers),
+            position_ids=past.positions(count),
+            attention_mask=past.mask(count),
+            encoder_hidden_states=remembered(memory),
+            past_key_values=past.beside(memory),
             use_cache=True,
-        )
-        return (out.logits, *present(out.past_key_values.self_attention_cache))
+        ).logits
+        return logits

@@ -17,14 +17,17 @@ from srd_edge.attacks.captioner import load_captioner
 from srd_edge.attacks.samples import Sample
 from srd_edge.errors import UsageError
 from srd_edge.export.bundle_export import ExportConfig, _check_match, export_bundle
+from srd_edge.export.families.cache import with_fixed_cache
 from srd_edge.export.families.prefix import whole_ids
+from srd_edge.export.graphs import export_graph
 from srd_edge.export.inspection import verify_bundle
+from srd_edge.export.packing import pack
 from srd_edge.export.parity import is_tied, transformers_tokens
 from srd_edge.export.source import open_source
 from srd_edge.kernels.frames import Pixels
 from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.kernels.tiling import Layout
-from srd_edge.runtime.bundle import Bundle
+from srd_edge.runtime.bundle import Bundle, write_bundle
 from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.training.suspect import Suspect
 
@@ -51,6 +54,21 @@ class Exports:
             folder.mkdir()
             self._made[prompt] = bundle_of(self.model, self.pictures, folder, prompt)
         return self._made[prompt]
+
+    def fixed(self) -> Bundle:
+        """The first of them, with a cache of fixed size."""
+        if "fixed" not in self._made:
+            grown = self.bundle("")
+            source = open_source(self.model, beams=1, max_new_tokens=LONGEST)
+            decoder = with_fixed_cache(source.components()["decoder"], source.family.name)
+            graph = self.folder / grown.manifest.captioner.components["decoder"]
+            export_graph(decoder, graph)
+            pack([graph], self.folder / "unused")
+            files = {e.path: grown.path(e.path) for e in grown.manifest.files} | {graph.name: graph}
+            spec = replace(grown.manifest.captioner, cache="fixed")
+            manifest = replace(grown.manifest, captioner=spec, files=())
+            self._made["fixed"] = write_bundle(self.folder / "fixed", manifest, files)
+        return self._made["fixed"]
 
 
 @pytest.fixture(scope="session")
@@ -87,6 +105,29 @@ def test_captions_are_transformers_own(
     assert all(is_tied(runtime, canvases[n], made[n], truth[n]) for n in differing)
     assert len(differing) <= 2
     assert len({tuple(row) for row in truth}) > 8, "captions that are all the same prove little"
+
+
+GROWS_ONLY = {"blip-2-t5", "instructblip-t5", "florence2"}
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_captions_are_the_same_from_a_cache_of_fixed_size(
+    exports: Exports, pictures: list[Any], beams: int
+) -> None:
+    if exports.model.name.rstrip("0") in GROWS_ONLY:
+        with pytest.raises(UsageError, match="cache of fixed size"):
+            exports.fixed()
+        return
+    runtimes = []
+    for bundle in (exports.bundle(""), exports.fixed()):
+        generation = replace(bundle.manifest.generation, beams=beams)
+        manifest = replace(bundle.manifest, generation=generation)
+        runtimes.append(OnnxCaptioner(replace(bundle, manifest=manifest), "cpu"))
+    assert exports.fixed().manifest.captioner.cache == "fixed"
+    for pixels in pictures[:8]:
+        canvas = to_canvas(pixels, exports.fixed().manifest.preprocessing)
+        grown, fixed = (runtime.generate(runtime.encode(canvas)).tokens for runtime in runtimes)
+        assert grown == fixed or is_tied(runtimes[0], canvas, grown, fixed)
 
 
 @pytest.mark.parametrize("layout", [Layout(32, 32), Layout(64, 96, 2, 3, 7)])
