@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from srd_edge.export.component import Component
+from srd_edge.export.node_order import sort_nodes
 from srd_edge.export.weights import quantise_weights
 
 Precision: TypeAlias = Literal["fp32", "fp16", "int8", "int4"]
@@ -118,6 +119,7 @@ def _halve(source: Path, target: Path) -> None:
         model = convert_float_to_float16(
             onnx.load(source), keep_io_types=True, op_block_list=list(_IN_FP32)
         )
+    sort_nodes(model.graph)
     onnx.save(model, target)
 
 
