@@ -16,6 +16,7 @@ from transformers import GenerationConfig
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from srd_edge.export.component import Component
+from srd_edge.export.generation import token_ids
 from srd_edge.runtime.bundle_specs import CaptionerSpec
 
 
@@ -172,8 +173,3 @@ def encoder(
         ("last_hidden_state", *spec.memory_names),
         {"pixel_values": {0: "batch"}},
     )
-
-
-def token_ids(ids: int | list[int]) -> tuple[int, ...]:
-    """One id or several, as transformers' settings have them."""
-    return (ids,) if isinstance(ids, int) else tuple(ids)
