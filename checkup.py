@@ -33,6 +33,7 @@ def verify(bundle: Path | None) -> None:
     """Refuse a BUNDLE that is damaged, or whose graphs hold what they may not."""
     from srd_edge.export.inspection import graphs_of, verify_bundle
     from srd_edge.runtime.bundle import read_bundle
+    from srd_edge.runtime.bundle_specs import USE_CACHE_BRANCH
 
     opened = read_bundle(bundle)
     findings = verify_bundle(opened)
@@ -45,9 +46,12 @@ def verify(bundle: Path | None) -> None:
             do="do not run this bundle; export the captioner again from its source",
         )
     size = sum(entry.bytes for entry in opened.manifest.files)
+    branch = "no branch on what they are fed"
+    if opened.manifest.captioner.decoding == "merged":
+        branch = f"no branch on what they are fed but {USE_CACHE_BRANCH}, which the runtime sets"
     click.echo(
         f"{opened.directory}: {len(opened.manifest.files)} files of {size / 1e6:.1f} MB as listed, "
-        f"{len(graphs_of(opened))} graphs of known operators, no branch on what they are fed"
+        f"{len(graphs_of(opened))} graphs of known operators, {branch}"
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
@@ -166,7 +167,15 @@ def train(
 )
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that is already there.")
 def export(data: str, **flags: Any) -> None:
-    """Export a captioner and its policy to a verified ONNX bundle."""
+    """Export a captioner and its policy to a verified ONNX bundle.
+
+    A directory of graphs in the layout of transformers.js or optimum is taken as it is.
+    """
+    from srd_edge.export.hub_layout import holds_graphs
+
+    if holds_graphs(flags["captioner"]):
+        _bundle_directory(flags)
+        return
     _quiet_transformers()
     from srd_edge.export.bundle_export import ExportConfig, export_bundle
     from srd_edge.training.datasets import open_dataset
@@ -174,8 +183,7 @@ def export(data: str, **flags: Any) -> None:
     config = ExportConfig(**flags)
     export_bundle(config, open_dataset(data, "dev", 500), _say)
     if config.policy is None:
-        shown = ("--bundle", config.output, "--video", "demo", "--no-defense")
-        _say_next(config.output, "run", *shown)
+        _say_run(config.output)
     else:
         _say_next(config.output, "evaluate", "--bundle", config.output, "--data", data)
 
@@ -300,6 +308,29 @@ def _quiet_transformers() -> None:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+
+
+def _bundle_directory(flags: dict[str, Any]) -> None:
+    """``export`` of graphs that are there already; PyTorch and transformers stay out."""
+    from srd_edge.errors import UsageError
+    from srd_edge.export.onnx_directory import OnnxDirectoryConfig, bundle_directory
+
+    source = click.get_current_context().get_parameter_source
+    given = [name for name in ("policy", "data") if source(name) is ParameterSource.COMMANDLINE]
+    if given:
+        raise UsageError(
+            expected="neither --policy nor --data for a captioner that is ONNX already",
+            found=f"--{given[0]}",
+            do="leave it out, or export the captioner from its PyTorch weights",
+        )
+    del flags["policy"]
+    config = OnnxDirectoryConfig(captioner=Path(flags.pop("captioner")), **flags)
+    bundle_directory(config, _say)
+    _say_run(config.output)
+
+
+def _say_run(bundle: Path) -> None:
+    _say_next(bundle, "run", "--bundle", bundle, "--video", "demo", "--no-defense")
 
 
 def _attack_flags(specs: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from srd_edge.export.component import Component
+from srd_edge.export.node_order import sort_nodes
 from srd_edge.export.packing import save_graph, weights_path
 from srd_edge.export.weights import quantise_weights
 
@@ -119,6 +120,7 @@ def _halve(source: Path, target: Path) -> None:
         model = convert_float_to_float16(
             str(source), keep_io_types=True, op_block_list=list(_IN_FP32)
         )
+    sort_nodes(model.graph)
     save_graph(model, target)
 
 

@@ -19,10 +19,17 @@ from srd_edge.runtime.check_specs import REFERENCE_FOLDER
 def verify_bundle(bundle: Bundle) -> list[Finding]:
     """What is in the graphs of a bundle that may not be; ``read_bundle`` has verified the rest."""
     listed = frozenset(entry.path for entry in bundle.manifest.files)
+    captioner = bundle.manifest.captioner
+    decoders = {file for name, file in captioner.components.items() if name.startswith("decoder")}
     return [
         finding
         for path in graphs_of(bundle)
-        for finding in check_graph(bundle.path(path), listed, _folder(path))
+        for finding in check_graph(
+            bundle.path(path),
+            listed,
+            _folder(path),
+            decoding=captioner.decoding if path in decoders else None,
+        )
     ]
 
 

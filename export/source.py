@@ -5,15 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
 
 import torch
-from transformers import (
-    AutoImageProcessor,
-    AutoModelForImageTextToText,
-    AutoTokenizer,
-    GenerationConfig,
-)
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 from transformers.utils import cached_file
 
 from srd_edge.attacks.captioner import Captioner
@@ -21,33 +15,9 @@ from srd_edge.errors import UsageError
 from srd_edge.export.component import Component
 from srd_edge.export.families import family_of
 from srd_edge.export.families.family import Family, Prompt
+from srd_edge.export.generation import generation_defaults
 from srd_edge.runtime.bundle_specs import CaptionerSpec
-from srd_edge.runtime.generation_specs import EarlyStopping, GenerationDefaults
-
-_NEW_TOKENS: Final = 20
-"""Longest caption of a model that names none, as in transformers."""
-_STOPPING: Final[dict[Any, EarlyStopping]] = {
-    None: "heuristic",
-    False: "heuristic",
-    True: "first",
-    "never": "never",
-}
-_UNKNOWN: Final = {
-    "bad_words_ids": None,
-    "num_beam_groups": 1,
-    "constraints": None,
-    "force_words_ids": None,
-    "sequence_bias": None,
-    "begin_suppress_tokens": None,
-    "encoder_repetition_penalty": 1.0,
-    "encoder_no_repeat_ngram_size": 0,
-    "exponential_decay_length_penalty": None,
-    "guidance_scale": 1.0,
-    "diversity_penalty": 0.0,
-    "renormalize_logits": False,
-}
-"""Settings of transformers that change what is said and that no runtime of ours knows, with the
-values that change nothing."""
+from srd_edge.runtime.generation_specs import GenerationDefaults
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +113,13 @@ def open_source(
     given = family.prompt(model, tokenizer, prompt)
     preprocessing = family.preprocessing(model, image_processor)
     captioner = Captioner(model.eval(), backend, preprocessing)
-    ends = family.end_tokens(model)
     defaults = generation_defaults(
-        family.settings(model), given, ends, beams=beams, max_new_tokens=max_new_tokens
+        family.settings(model).to_dict(),
+        given.ids,
+        family.end_tokens(model),
+        around=len(given.before) + len(given.after),
+        beams=beams,
+        max_new_tokens=max_new_tokens,
     )
     return Source(str(name), captioner, family, given, defaults)
 
@@ -156,51 +130,3 @@ def _model_type(name: str | Path) -> str:
     if path is None:
         raise OSError("no config.json")
     return str(json.loads(Path(path).read_text(encoding="utf-8")).get("model_type", "unknown"))
-
-
-def generation_defaults(
-    settings: GenerationConfig,
-    prompt: Prompt,
-    end_tokens: tuple[int, ...],
-    *,
-    beams: int | None = None,
-    max_new_tokens: int | None = None,
-) -> GenerationDefaults:
-    """What transformers' ``settings`` come to in the runtime.
-
-    Raises:
-        UsageError: a setting that changes captions and that the runtime does not know.
-    """
-    for name, neutral in _UNKNOWN.items():
-        value = getattr(settings, name, None)
-        if value not in (None, neutral, []):
-            raise UsageError(
-                expected=f"a generation setting {name} of {neutral}",
-                found=repr(value),
-                do="change it in the model's generation_config.json",
-            )
-    given = len(prompt.before) + len(prompt.after) + len(prompt.ids)
-    longest = max_new_tokens or settings.max_new_tokens
-    if longest is None:
-        longest = settings.max_length - given if settings.max_length else _NEW_TOKENS
-    shortest = settings.min_new_tokens
-    if shortest is None:
-        shortest = max((settings.min_length or 0) - given, 0)
-    return GenerationDefaults(
-        prompt=prompt.ids,
-        end_tokens=end_tokens,
-        max_new_tokens=max(longest, 1),
-        beams=beams or settings.num_beams or 1,
-        length_penalty=_or(settings.length_penalty, 1.0),
-        early_stopping=_STOPPING[settings.early_stopping],
-        min_new_tokens=shortest,
-        repetition_penalty=_or(settings.repetition_penalty, 1.0),
-        no_repeat_ngram=settings.no_repeat_ngram_size or 0,
-        suppress=tuple(settings.suppress_tokens or ()),
-        first_token=settings.forced_bos_token_id,
-        last_token=settings.forced_eos_token_id,
-    )
-
-
-def _or(value: float | None, default: float) -> float:
-    return default if value is None else float(value)

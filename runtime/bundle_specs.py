@@ -12,14 +12,20 @@ from srd_edge.runtime.json_fields import JsonFields, check_integers, wrong_field
 TOKENIZER_FILE: Final = "tokenizer.json"
 FEATURES: Final = "last_hidden_state"
 """The encoder's output that is looked at, be it by a policy or only to count pictures."""
-Decoding: TypeAlias = Literal["cross-attention", "prefix"]
+Decoding: TypeAlias = Literal["cross-attention", "prefix", "merged", "with-past"]
 Positions: TypeAlias = Literal["sequence", "grid"]
 Cache: TypeAlias = Literal["growing", "fixed"]
 Ids: TypeAlias = tuple[int, ...]
 COMPONENTS: Final[Mapping[Decoding, tuple[str, ...]]] = {
     "cross-attention": ("encoder", "decoder"),
     "prefix": ("encoder", "embed_tokens", "decoder"),
+    "merged": ("encoder", "decoder"),
+    "with-past": ("encoder", "decoder", "decoder_with_past"),
 }
+HIDDEN_STATE_KINDS: Final[frozenset[Decoding]] = frozenset({"merged", "with-past"})
+"""Whose decoders read the encoder's hidden states."""
+USE_CACHE_BRANCH: Final = "use_cache_branch"
+"""What a merged decoder chooses its branch by; no other graph may choose."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -116,12 +122,16 @@ class CaptionerSpec:
         """The encoder's outputs that the decoder needs."""
         if self.decoding == "prefix":
             return ("image_features",)
+        if self.decoding in HIDDEN_STATE_KINDS:
+            return ("last_hidden_state",)
         return self.kv_names("present", "encoder")
 
     def kv_names(
         self, side: Literal["past_key_values", "present"], part: Literal["encoder", "decoder"]
     ) -> tuple[str, ...]:
         """Tensor names of a cache, layer by layer, each layer's key before its value.
+
+        Those of the kinds that are exported here; graphs of the others say their own.
 
         Args:
             side: "past_key_values" for what a graph takes, "present" for what it gives.

@@ -4,6 +4,8 @@
 once a picture; the decoder graph takes token ids. *Prefix*: the encoder graph gives the picture as
 embeddings, which stand among those of the prompt at the head of what the decoder reads. Either way
 keys and values go round as OrtValues, without a copy into numpy but for a beam search.
+
+Graphs that others exported have a third kind of decoder: `runtime/merged_decoder.py`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 
 from srd_edge.kernels.tiling import Layout
 from srd_edge.runtime.bundle import Bundle
+from srd_edge.runtime.bundle_specs import HIDDEN_STATE_KINDS
 from srd_edge.runtime.prefixes import Prefix, prefix_for
 from srd_edge.runtime.sessions import Provider, Session, open_session
 
@@ -33,7 +36,7 @@ class Encoded:
     Args:
         features: (P, N, C) float32, what the policy looks at; of tiles, P counts them all.
         memory: OrtValues that the decoder needs of the picture: cross-attention keys and values
-            in the order of ``kv_names``, or its embeddings.
+            in the order of ``kv_names``, its embeddings, or the encoder's hidden states.
         layout: of the canvas that it came from.
     """
 
@@ -96,8 +99,14 @@ class Decoder(Protocol):
 
 def open_decoder(bundle: Bundle, provider: Provider, *, strict: bool) -> Decoder:
     """The decoder of ``bundle``, of whichever kind it is."""
-    if bundle.manifest.captioner.decoding == "prefix":
+    # That module is made of this one's parts.
+    from srd_edge.runtime.merged_decoder import MergedDecoder
+
+    decoding = bundle.manifest.captioner.decoding
+    if decoding == "prefix":
         return PrefixDecoder(bundle, provider, strict=strict)
+    if decoding in HIDDEN_STATE_KINDS:
+        return MergedDecoder(bundle, provider, strict=strict)
     return CrossAttentionDecoder(bundle, provider, strict=strict)
 
 
@@ -116,20 +125,10 @@ class _KeyValueDecoder:
         self._nothing: dict[tuple[int, int], tuple[Any, ...]] = {}
 
     def repeat(self, state: State, times: int) -> State:
-        if times == 1:
-            return state
-        return replace(
-            state,
-            rows=state.rows * times,
-            past=tuple(_tiled(value, times) for value in state.past),
-            logits=None if state.logits is None else np.tile(state.logits, (times, 1)),
-            constant={name: _tiled(value, times) for name, value in state.constant.items()},
-        )
+        return repeated(state, times)
 
     def reorder(self, state: State, rows: NDArray[np.int64]) -> State:
-        if np.array_equal(rows, np.arange(state.rows)):
-            return state
-        return replace(state, past=tuple(ort_value(v.numpy()[rows]) for v in state.past))
+        return reordered(state, rows)
 
     def _run(
         self, state: State, feed: dict[str, Any], count: int
@@ -233,6 +232,26 @@ class PrefixDecoder(_KeyValueDecoder):
         if "position_ids" in self._embedder_takes:
             feed["position_ids"] = ort_value(np.arange(said, said + ids.shape[1])[None])
         return self._embedder.run_with_ort_values(["inputs_embeds"], feed)[0]
+
+
+def repeated(state: State, times: int) -> State:
+    """See ``Decoder.repeat``."""
+    if times == 1:
+        return state
+    return replace(
+        state,
+        rows=state.rows * times,
+        past=tuple(_tiled(value, times) for value in state.past),
+        logits=None if state.logits is None else np.tile(state.logits, (times, 1)),
+        constant={name: _tiled(value, times) for name, value in state.constant.items()},
+    )
+
+
+def reordered(state: State, rows: NDArray[np.int64]) -> State:
+    """See ``Decoder.reorder``."""
+    if np.array_equal(rows, np.arange(state.rows)):
+        return state
+    return replace(state, past=tuple(ort_value(v.numpy()[rows]) for v in state.past))
 
 
 def ort_value(array: NDArray[Any]) -> Any:

@@ -54,7 +54,7 @@ def test_verify_names_every_finding(toy_bundle: Path, monkeypatch: pytest.Monkey
     from srd_edge.export import graph_check, inspection
 
     monkeypatch.setattr(
-        inspection, "check_graph", lambda path, *_: [graph_check.Finding(path.name, "a hole")]
+        inspection, "check_graph", lambda path, *_, **__: [graph_check.Finding(path.name, "a hole")]
     )
     result = CliRunner().invoke(cli, ["verify", str(toy_bundle)])
     assert isinstance(result.exception, BundleError)

@@ -16,6 +16,7 @@ from transformers import GenerationConfig
 
 from srd_edge.export.component import Component
 from srd_edge.export.families.cache import Growing
+from srd_edge.export.generation import token_ids
 from srd_edge.kernels.image_processor import read_image_processor
 from srd_edge.kernels.preprocess import Preprocessing
 from srd_edge.kernels.tiling import Layout
@@ -173,8 +174,3 @@ def encoder(
         ("last_hidden_state", *spec.memory_names),
         {"pixel_values": {0: "batch"}},
     )
-
-
-def token_ids(ids: int | list[int]) -> tuple[int, ...]:
-    """One id or several, as transformers' settings have them."""
-    return (ids,) if isinstance(ids, int) else tuple(ids)

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from srd_edge.export.graph_check import branches, check_graph
 from srd_edge.export.inspection import inspect_bundle, verify_bundle
+from srd_edge.export.node_order import sort_nodes
 from srd_edge.runtime.bundle import Bundle, read_bundle, write_bundle
 
 SHAPE = (1, 3, 4, 4)
@@ -100,6 +101,43 @@ REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
 def test_what_may_not_be_there_is_named(tmp_path: Path, name: str) -> None:
     model, words = REFUSED[name]
     assert any(words in what for what in found(model, tmp_path))
+
+
+def guarded(fill: float, kept: str = "weights", tested: str = "weights") -> onnx.ModelProto:
+    """A softmax whose rows of nothing are filled in, as in PyTorch, or nearly so."""
+    return model_of(
+        [
+            node("Softmax", output="weights"),
+            node("IsNaN", tested, "nothing"),
+            node("Constant", "", "fill", value=numpy_helper.from_array(np.array(fill, np.float32))),
+            node("Where", f"nothing fill {kept}"),
+        ]
+    )
+
+
+def test_zeros_in_the_rows_of_a_softmax_that_see_nothing_are_no_choice(tmp_path: Path) -> None:
+    assert found(guarded(0.0), tmp_path) == []
+    for other in (
+        guarded(1.0),
+        guarded(0.0, kept="pixel_values", tested="pixel_values"),
+        guarded(0.0, kept="payload"),
+        guarded(0.0, tested="pixel_values"),
+    ):
+        assert any("a choice" in what for what in found(other, tmp_path))
+
+
+def test_a_branch_is_found_in_whatever_order_it_is_written(tmp_path: Path) -> None:
+    """onnxruntime sorts the nodes of a graph before it runs them."""
+    model = REFUSED["a hidden branch"][0]
+    backwards = model_of(list(reversed(model.graph.node)))
+    assert any("a choice by what is seen" in what for what in found(backwards, tmp_path))
+    sort_nodes(backwards.graph)
+    assert [n.op_type for n in backwards.graph.node] == [n.op_type for n in model.graph.node]
+
+
+def test_nodes_that_wait_for_one_another_are_a_finding(tmp_path: Path) -> None:
+    circle = model_of([node("Relu", "z", "y"), node("Relu", "y", "z")])
+    assert found(circle, tmp_path) == ["nodes that wait for one another"]
 
 
 def test_a_choice_by_shape_alone_is_a_mask(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from srd_edge.errors import UsageError
+from srd_edge.export.generation import generation_defaults
 from srd_edge.export.parity import transformers_tokens
-from srd_edge.export.source import Source, generation_defaults, open_source
+from srd_edge.export.source import Source, open_source
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.training.datasets import open_dataset
@@ -58,7 +59,11 @@ def test_every_setting_means_what_it_means_in_transformers(
     for key, value in SETTINGS[name].items():
         setattr(settings, key, value)
     generation = generation_defaults(
-        settings, source.prompt, (settings.eos_token_id,), beams=beams, max_new_tokens=8
+        settings.to_dict(),
+        source.prompt.ids,
+        (settings.eos_token_id,),
+        beams=beams,
+        max_new_tokens=8,
     )
     truth = transformers_tokens(source, generation, list(canvases))
     bundle = read_bundle(toy_bundle)
@@ -78,4 +83,4 @@ def test_a_setting_that_the_runtime_does_not_know_is_refused(source: Source) -> 
     settings = source.captioner.model.generation_config
     settings.bad_words_ids = [[3]]
     with pytest.raises(UsageError, match="bad_words_ids"):
-        generation_defaults(settings, source.prompt, (2,))
+        generation_defaults(settings.to_dict(), source.prompt.ids, (2,))

@@ -1,0 +1,679 @@
+"""Graphs that exist already become a bundle: a merged decoder, or two; and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from click.testing import CliRunner
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+
+from srd_edge.cli import cli
+from srd_edge.errors import UsageError
+from srd_edge.export.component import Component
+from srd_edge.export.families.cache import Past
+from srd_edge.export.families.family import split_heads
+from srd_edge.export.graph_check import check_graph
+from srd_edge.export.graphs import convert, export_graph
+from srd_edge.export.inspection import verify_bundle
+from srd_edge.export.onnx_directory import OnnxDirectoryConfig, bundle_directory
+from srd_edge.export.parity import is_tied, transformers_tokens
+from srd_edge.export.source import open_source
+from srd_edge.runtime.bundle import Bundle, read_bundle, write_bundle
+from srd_edge.runtime.captioning import OnnxCaptioner
+from srd_edge.runtime.decoders import open_decoder
+
+LONGEST = 9
+LAYERS, HEADS, HEAD_DIM = 2, 2, 8
+OWN = [f"{layer}.decoder.{kind}" for layer in range(LAYERS) for kind in ("key", "value")]
+CROSS = [name.replace("decoder", "encoder") for name in OWN]
+PLAIN = [name.replace("decoder.", "") for name in OWN]
+IDS = {0: "batch_size", 1: "decoder_sequence_length"}
+SEEN = {0: "batch_size", 1: "encoder_sequence_length"}
+Made = Callable[[str], dict[str, onnx.ModelProto]]
+Change = Callable[[Path], None]
+CACHED = {0: "batch_size", 2: "past_sequence_length"}
+
+
+class Looks(nn.Module):
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.encoder = model.encoder
+
+    def forward(self, pixel_values: torch.Tensor) -> Any:
+        return self.encoder(pixel_values).last_hidden_state
+
+
+class Begins(nn.Module):
+    """The first call: no past, and every key and value comes out of it."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.decoder, self.project = model.decoder, model.enc_to_dec_proj
+
+    def forward(self, input_ids: torch.Tensor, encoder_hidden_states: torch.Tensor) -> Any:
+        seen = self.project(encoder_hidden_states)
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        out = self.decoder(input_ids, encoder_hidden_states=seen, past_key_values=cache)
+        own, cross = cache.self_attention_cache, cache.cross_attention_cache
+        return (out.logits, *present(own), *present(cross))
+
+
+def present(cache: Any) -> list[torch.Tensor]:
+    """The (key, value) pairs of a cache, layer by layer."""
+    return [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
+
+
+class GoesOn(nn.Module):
+    """A later call that looks at the cross-attention keys and values of the first."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.decoder = model.decoder
+
+    def forward(self, input_ids: torch.Tensor, *flat: torch.Tensor) -> Any:
+        batch, heads, length, head_dim = flat[-1].shape
+        seen = torch.zeros(batch, length, heads * head_dim)
+        cache = Past(flat[: 2 * LAYERS]).beside(flat[2 * LAYERS :])
+        places = torch.arange(input_ids.shape[1]) + flat[0].shape[2]
+        out = self.decoder(
+            input_ids,
+            position_ids=places[None],
+            encoder_hidden_states=seen,
+            past_key_values=cache,
+        )
+        return (out.logits, *present(cache.self_attention_cache))
+
+
+class GoesOnAnew(nn.Module):
+    """A later call as optimum's of GPT-2: the picture is read anew in each."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.decoder, self.project = model.decoder, model.enc_to_dec_proj
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor,
+        position_ids: torch.Tensor,
+        *own: torch.Tensor,
+    ) -> Any:
+        seen = self.project(encoder_hidden_states)
+        cross: list[torch.Tensor] = []
+        for block in self.decoder.transformer.h:
+            parts = block.crossattention.c_attn(seen).chunk(2, dim=2)
+            cross += [split_heads(part, HEADS) for part in parts]
+        cache = Past(own).beside(cross)
+        out = self.decoder(
+            input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            encoder_hidden_states=seen,
+            past_key_values=cache,
+        )
+        return (out.logits, *present(cache.self_attention_cache))
+
+
+class BeginsAnew(Begins):
+    """The first call of such a decoder, which gives no cross-attention keys and values."""
+
+    def forward(  # type: ignore[override]
+        self,
+        input_ids: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor,
+        position_ids: torch.Tensor,
+    ) -> Any:
+        seen = self.project(encoder_hidden_states)
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        out = self.decoder(
+            input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            encoder_hidden_states=seen,
+            past_key_values=cache,
+        )
+        return (out.logits, *present(cache.self_attention_cache))
+
+
+def graph_of(
+    module: nn.Module,
+    inputs: dict[str, torch.Tensor],
+    outputs: list[str],
+    dynamic: dict[str, dict[int, str]],
+    path: Path,
+) -> onnx.ModelProto:
+    export_graph(Component("", module.eval(), inputs, tuple(outputs), dynamic), path)
+    return onnx.load(path)
+
+
+def parts_of(model: Any, folder: Path, *, keeps: bool) -> dict[str, onnx.ModelProto]:
+    """Encoder, first and later decoder as optimum names them; ``keeps`` cross-attention's cache."""
+    ids, hidden = torch.ones(2, 2, dtype=torch.int64), torch.randn(2, 5, 24)
+    past = [torch.randn(2, HEADS, 3, HEAD_DIM) for _ in OWN]
+    own, cross = (OWN, CROSS) if keeps else (PLAIN, [])
+    gives = ["logits", *(f"present.{name}" for name in own)]
+    begins = {"input_ids": ids, "encoder_hidden_states": hidden}
+    goes_on = {"input_ids": ids} if keeps else dict(begins)
+    first, later = (Begins, GoesOn) if keeps else (BeginsAnew, GoesOnAnew)
+    if not keeps:
+        places = torch.arange(2)[None].repeat(2, 1)
+        begins |= {"attention_mask": torch.ones(2, 2, dtype=torch.int64), "position_ids": places}
+        goes_on |= {
+            "attention_mask": torch.ones(2, 5, dtype=torch.int64),
+            "position_ids": places + 3,
+        }
+    goes_on |= {f"past_key_values.{name}": tensor for name, tensor in zip(own, past, strict=True)}
+    kept = torch.randn(2, HEADS, 5, HEAD_DIM)
+    goes_on |= {f"past_key_values.{name}": kept.clone() for name in cross}
+    axes = {"encoder_hidden_states": SEEN}
+    axes |= {f"past_key_values.{name}": CACHED for name in own}
+    axes |= {f"past_key_values.{name}": {0: "batch_size", 2: "seen"} for name in cross}
+    axes |= dict.fromkeys(("input_ids", "position_ids"), IDS)
+    whole = axes | {"attention_mask": IDS}
+    after = axes | {"attention_mask": {0: "batch_size", 1: "total_sequence_length"}}
+    crossed = [f"present.{name}" for name in cross]
+    pixels = {"pixel_values": torch.randn(2, 3, 32, 32)}
+    return {
+        "encoder_model": graph_of(
+            Looks(model),
+            pixels,
+            ["last_hidden_state"],
+            {"pixel_values": {0: "batch_size"}},
+            folder / "e.onnx",
+        ),
+        "decoder_model": graph_of(
+            first(model),
+            begins,
+            gives + crossed,
+            {name: whole[name] for name in begins},
+            folder / "f.onnx",
+        ),
+        "decoder_with_past_model": graph_of(
+            later(model),
+            goes_on,
+            gives,
+            {name: after[name] for name in goes_on},
+            folder / "l.onnx",
+        ),
+    }
+
+
+def merged(first: onnx.ModelProto, later: onnx.ModelProto) -> onnx.ModelProto:
+    """One graph of both, as optimum's ``merge_decoders`` makes it."""
+    outputs = list(first.graph.output)
+    there = {value.name for value in later.graph.output}
+    types = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16}
+    dummies = [
+        helper.make_node(
+            "Constant",
+            [],
+            [value.name],
+            value=numpy_helper.from_array(
+                np.empty((0, HEADS, 1, HEAD_DIM), types[value.type.tensor_type.elem_type])
+            ),
+        )
+        for value in outputs
+        if value.name not in there
+    ]
+    branches = {
+        "then_branch": helper.make_graph(
+            [*later.graph.node, *dummies], "with_past", [], outputs, later.graph.initializer
+        ),
+        "else_branch": helper.make_graph(
+            first.graph.node, "no_past", [], outputs, first.graph.initializer
+        ),
+    }
+    inputs = {value.name: value for model in (first, later) for value in model.graph.input}
+    flag = helper.make_tensor_value_info("use_cache_branch", TensorProto.BOOL, [1])
+    chosen = helper.make_node("If", [flag.name], [value.name for value in outputs], **branches)
+    graph = helper.make_graph([chosen], "merged", [*inputs.values(), flag], outputs)
+    return helper.make_model(graph, opset_imports=first.opset_import, ir_version=first.ir_version)
+
+
+@pytest.fixture(scope="module")
+def made(vit_gpt2_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """The graphs of a kind, made when they are asked for."""
+    model = open_source(vit_gpt2_model).captioner.model
+
+    @cache
+    def parts(kind: str) -> dict[str, onnx.ModelProto]:
+        return parts_of(model, tmp_path_factory.mktemp(kind), keeps=kind == "kept")
+
+    return parts
+
+
+def directory_of(model: Path, parts: dict[str, onnx.ModelProto], folder: Path, layout: str) -> Path:
+    """The json files of ``model``, and graphs: transformers.js's merged, or optimum's two."""
+    shutil.copytree(model, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    place = folder
+    graphs = dict(parts)
+    if layout == "transformers.js":
+        place = folder / "onnx"
+        place.mkdir()
+        later = graphs.pop("decoder_with_past_model")
+        graphs["decoder_model_merged"] = merged(graphs.pop("decoder_model"), later)
+    for name, graph in graphs.items():
+        onnx.save(graph, place / f"{name}.onnx")
+    return folder
+
+
+def bundle_of(directory: Path, output: Path, **settings: Any) -> Bundle:
+    return bundle_directory(OnnxDirectoryConfig(directory, output, **settings), lambda _: None)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("layout", ["transformers.js", "optimum"])
+@pytest.mark.parametrize("kind", ["kept", "recomputed"])
+def test_captions_are_transformers_own(
+    vit_gpt2_model: Path,
+    made: Made,
+    pictures: list[Any],
+    tmp_path: Path,
+    kind: str,
+    layout: str,
+    beams: int,
+) -> None:
+    settings: dict[str, Any] = {"beams": beams, "max_new_tokens": LONGEST, "prompt": "w3 w14"}
+    directory = directory_of(vit_gpt2_model, made(kind), tmp_path / "model", layout)
+    bundle = bundle_of(directory, tmp_path / "bundle", **settings)
+    source = open_source(vit_gpt2_model, **settings)
+    manifest = bundle.manifest
+    assert manifest.captioner.decoding == {"optimum": "with-past"}.get(layout, "merged")
+    assert manifest.preprocessing == source.captioner.preprocessing
+    assert manifest.generation == source.generation
+    assert manifest.observation is not None
+    assert (manifest.observation.rows, manifest.observation.columns) == (4, 4)
+    assert verify_bundle(bundle) == []
+    canvases = source.captioner.canvases(pictures)
+    truth = transformers_tokens(source, source.generation, list(canvases))
+    runtime = OnnxCaptioner(bundle, "cpu")
+    said = [list(runtime.generate(runtime.encode(canvas)).tokens) for canvas in canvases]
+    differing = [n for n, (s, t) in enumerate(zip(said, truth, strict=True)) if s != t]
+    assert all(is_tied(runtime, canvases[n], said[n], truth[n]) for n in differing)
+    assert len(differing) <= 2
+    assert len({tuple(row) for row in truth}) > 8, "captions that are all the same prove little"
+
+
+@pytest.mark.parametrize(("precision", "suffix"), [("fp16", "_fp16"), ("int8", "_quantized")])
+def test_other_precisions_go_by_their_suffix(
+    vit_gpt2_model: Path,
+    made: Made,
+    pictures: list[Any],
+    tmp_path: Path,
+    precision: Literal["fp16", "int8"],
+    suffix: str,
+) -> None:
+    """Decoders of another precision, and in half precision their caches too."""
+    graphs = dict(made("kept"))
+    for name in ("decoder_model", "decoder_with_past_model"):
+        onnx.save(graphs[name], tmp_path / "fp32.onnx")
+        convert(tmp_path / "fp32.onnx", tmp_path / "other.onnx", precision, None)
+        graphs[name] = onnx.load(tmp_path / "other.onnx")
+        if precision == "fp16":
+            halve_cache(graphs[name])
+    directory = directory_of(vit_gpt2_model, made("kept"), tmp_path / "model", "transformers.js")
+    other = directory_of(vit_gpt2_model, graphs, tmp_path / "other", "transformers.js")
+    for path in (other / "onnx").iterdir():
+        path.rename(directory / "onnx" / f"{path.stem}{suffix}.onnx")
+    full = bundle_of(directory, tmp_path / "full", max_new_tokens=LONGEST)
+    bundle = bundle_of(directory, tmp_path / "bundle", precision=precision, max_new_tokens=LONGEST)
+    assert bundle.manifest.precision == precision
+    assert bundle.manifest.captioner.components == {
+        "encoder": f"encoder_model{suffix}.onnx",
+        "decoder": f"decoder_model_merged{suffix}.onnx",
+    }
+    canvases = open_source(vit_gpt2_model).captioner.canvases(pictures)
+    truth, said = (OnnxCaptioner(one, "cpu").caption_batch(canvases) for one in (full, bundle))
+    assert sum(s == t for s, t in zip(said, truth, strict=True)) >= len(truth) * 3 // 4
+
+
+def halve_cache(model: onnx.ModelProto) -> None:
+    """Keys and values go in and out in float16."""
+    half, single = TensorProto.FLOAT16, TensorProto.FLOAT
+    graph = model.graph
+    for value in (*graph.input, *graph.output):
+        if "key" in value.name or "value" in value.name:
+            value.type.tensor_type.elem_type = half
+    taken = {v.name for v in graph.input if v.type.tensor_type.elem_type == half}
+    given = {v.name for v in graph.output if v.type.tensor_type.elem_type == half}
+    for node in graph.node:
+        for names, changed in ((node.input, taken | given), (node.output, given)):
+            names[:] = [f"{name}_single" if name in changed else name for name in names]
+    before = [helper.make_node("Cast", [n], [f"{n}_single"], to=single) for n in sorted(taken)]
+    after = [helper.make_node("Cast", [f"{n}_single"], [n], to=half) for n in sorted(given)]
+    nodes = [*before, *graph.node, *after]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def test_a_second_call_of_several_tokens_says_what_one_call_says(
+    vit_gpt2_model: Path, made: Made, tmp_path: Path
+) -> None:
+    directory = directory_of(vit_gpt2_model, made("kept"), tmp_path / "model", "transformers.js")
+    bundle = bundle_of(directory, tmp_path / "bundle")
+    runtime, decoder = OnnxCaptioner(bundle, "cpu"), open_decoder(bundle, "cpu", strict=True)
+    encoded = runtime.encode(np.full((32, 32, 3), 90, np.uint8))
+    ids = np.array([[1, 20, 33, 47, 60]], np.int64)
+    at_once, _ = decoder.advance(decoder.start(encoded), ids)
+    first, state = decoder.advance(decoder.start(encoded), ids[:, :2])
+    rest, state = decoder.advance(state, ids[:, 2:])
+    np.testing.assert_allclose(np.concatenate([first, rest], axis=1), at_once, atol=1e-4)
+    assert state.said == 5
+
+
+def test_it_is_done_where_nothing_heavy_is_installed(
+    vit_gpt2_model: Path, made: Made, tmp_path: Path
+) -> None:
+    directory = directory_of(vit_gpt2_model, made("kept"), tmp_path / "model", "transformers.js")
+    bundle = str(tmp_path / "bundle")
+    run = ["run", "--bundle", bundle, "--video", "demo", "--max-frames", "1", "--no-defense"]
+    export = ["export", "--captioner", str(directory), "-o", bundle, "--max-tokens", "5"]
+    done = [without_torch(*words) for words in (export, ["verify", bundle], run)]
+    told, verified, captioned = done
+    assert "decoder: decoder_model_merged.onnx" in told.stderr
+    assert f"next: srd-edge run --bundle {bundle} --video demo --no-defense" in told.stderr
+    assert "but use_cache_branch" in verified.stdout
+    assert json.loads(captioned.stdout.splitlines()[0])["caption"].startswith("w")
+    assert "parity" not in read_bundle(bundle).manifest.parity
+    assert read_bundle(bundle).manifest.provenance["parity"].startswith("not measured")
+
+
+def without_torch(*words: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", WITHOUT_TORCH, *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+WITHOUT_TORCH = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "transformers", "onnxscript", "safetensors", "PIL"}:
+            raise ImportError(f"{name} is not installed here")
+sys.meta_path.insert(0, Blocked())
+from srd_edge.cli import main
+main()
+"""
+
+
+def test_weights_beside_a_graph_come_along(
+    vit_gpt2_model: Path, made: Made, tmp_path: Path
+) -> None:
+    directory = directory_of(vit_gpt2_model, made("kept"), tmp_path / "model", "transformers.js")
+    whole = bundle_of(directory, tmp_path / "whole")
+    apart(directory / "onnx" / "decoder_model_merged.onnx", "decoder_model_merged.onnx_data")
+    bundle = bundle_of(directory, tmp_path / "bundle")
+    names = {entry.path for entry in bundle.manifest.files}
+    assert "decoder_model_merged.onnx_data" in names
+    assert verify_bundle(bundle) == []
+    grey = np.full((32, 32, 3), 90, np.uint8)
+    for one in (whole, bundle):
+        runtime = OnnxCaptioner(one, "cpu")
+        assert (said := runtime.generate(runtime.encode(grey)).text)
+        assert said == OnnxCaptioner(whole, "cpu").caption_batch(grey[None])[0]
+
+
+def tensors_of(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """The weights of a graph and of its branches."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from tensors_of(attribute.g)
+
+
+def apart(path: Path, location: str) -> None:
+    """Keep the weights of the graph in ``path`` in a file beside it."""
+    model = onnx.load(path)
+    for tensor in list(tensors_of(model.graph)):
+        if len(tensor.dims) > 1:
+            onnx.external_data_helper.set_external_data(tensor, location)
+    onnx.save(model, path)
+
+
+def test_nodes_out_of_order_are_put_in_order(
+    vit_gpt2_model: Path, made: Made, tmp_path: Path
+) -> None:
+    directory = directory_of(vit_gpt2_model, made("kept"), tmp_path / "model", "transformers.js")
+    path = directory / "onnx" / "encoder_model.onnx"
+    model = onnx.load(path)
+    backwards = list(reversed(model.graph.node))
+    del model.graph.node[:]
+    model.graph.node.extend(backwards)
+    onnx.save(model, path)
+    with pytest.raises(onnx.checker.ValidationError):
+        onnx.checker.check_model(path)
+    bundle = bundle_of(directory, tmp_path / "bundle")
+    onnx.checker.check_model(bundle.path("encoder_model.onnx"))
+    whole = bundle_of(
+        directory_of(vit_gpt2_model, made("kept"), tmp_path / "whole", "transformers.js"),
+        tmp_path / "other",
+    )
+    canvas = np.full((32, 32, 3), 90, np.uint8)
+    seen, truth = (OnnxCaptioner(one, "cpu").encode(canvas).features for one in (bundle, whole))
+    np.testing.assert_array_equal(seen, truth)
+
+
+def test_the_hubs_cache_is_read_through_its_links(
+    vit_gpt2_model: Path, made: Made, tmp_path: Path
+) -> None:
+    files = directory_of(vit_gpt2_model, made("kept"), tmp_path / "files", "transformers.js")
+    apart(files / "onnx" / "encoder_model.onnx", "encoder_model.onnx_data")
+    model = tmp_path / "models--someone--captioner"
+    snapshot = model / "snapshots" / "0123abcd"
+    (model / "blobs").mkdir(parents=True)
+    for number, path in enumerate(sorted(p for p in files.rglob("*") if p.is_file())):
+        link = snapshot / path.relative_to(files)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        blob = shutil.copy(path, model / "blobs" / f"{number:08x}")
+        link.symlink_to(os.path.relpath(blob, link.parent))
+    bundle = bundle_of(snapshot, tmp_path / "bundle")
+    assert not any(path.is_symlink() for path in bundle.directory.iterdir())
+    assert verify_bundle(bundle) == []
+
+
+def replaced(name: str, content: bytes) -> Change:
+    def change(directory: Path) -> None:
+        (directory / name).write_bytes(content)
+
+    return change
+
+
+def rewritten(name: str, **fields: Any) -> Change:
+    def change(directory: Path) -> None:
+        read = json.loads((directory / name).read_text())
+        (directory / name).write_text(json.dumps(read | fields))
+
+    return change
+
+
+def graph_changed(change: Callable[[onnx.ModelProto], None]) -> Change:
+    def on_disk(directory: Path) -> None:
+        path = directory / "onnx" / "decoder_model_merged.onnx"
+        model = onnx.load(path)
+        change(model)
+        onnx.save(model, path)
+
+    return on_disk
+
+
+def outside(directory: Path) -> None:
+    place = directory / "onnx"
+    apart(place / "decoder_model_merged.onnx", "weights.data")
+    (place / "weights.data").rename(directory / "weights.data")
+    model = onnx.load(place / "decoder_model_merged.onnx", load_external_data=False)
+    for tensor in tensors_of(model.graph):
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = "../weights.data"
+    onnx.save(model, place / "decoder_model_merged.onnx")
+
+
+def linked_outside(directory: Path) -> None:
+    path = directory / "onnx" / "encoder_model.onnx"
+    path.rename(directory.parent / "elsewhere.onnx")
+    path.symlink_to(directory.parent / "elsewhere.onnx")
+
+
+def of_a_vlm(directory: Path) -> None:
+    place = directory / "onnx"
+    (place / "encoder_model.onnx").rename(place / "vision_encoder.onnx")
+    shutil.copy(place / "vision_encoder.onnx", place / "embed_tokens.onnx")
+
+
+def another_input(model: onnx.ModelProto) -> None:
+    model.graph.input.append(helper.make_tensor_value_info("lucky_number", TensorProto.FLOAT, [1]))
+
+
+def chosen_by_the_picture(model: onnx.ModelProto) -> None:
+    """The branch is taken by the flag or by how bright the picture's hidden states are."""
+    (choice,) = model.graph.node
+    nodes = [
+        helper.make_node("ReduceMax", ["encoder_hidden_states"], ["brightest"], keepdims=0),
+        helper.make_node("Cast", ["brightest"], ["seen"], to=TensorProto.BOOL),
+        helper.make_node("Or", ["use_cache_branch", "seen"], ["chosen"]),
+    ]
+    choice.input[0] = "chosen"
+    kept = [*nodes, choice]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+
+
+def chosen_within(model: onnx.ModelProto) -> None:
+    """Inside of a branch stands a choice by a word."""
+    for attribute in model.graph.node[0].attribute:
+        graph = attribute.g
+        last = next(n for n in graph.node if "logits" in n.output)
+        last.output[list(last.output).index("logits")] = "honest"
+        nodes = [
+            helper.make_node("ReduceMax", ["input_ids"], ["largest"], keepdims=0),
+            helper.make_node("Cast", ["largest"], ["said"], to=TensorProto.BOOL),
+            helper.make_node("Where", ["said", "honest", "honest"], ["logits"], name="hidden"),
+        ]
+        graph.node.extend(nodes)
+
+
+def chosen_by_the_flag_again(model: onnx.ModelProto) -> None:
+    outputs = model.graph.node[0].output
+    outputs[0] = "honest"
+    nodes = [helper.make_node("Where", ["use_cache_branch", "honest", "honest"], ["logits"])]
+    model.graph.node.extend(nodes)
+
+
+REFUSED: dict[str, tuple[Change, dict[str, Any], str]] = {
+    "precision": (lambda _: None, {"precision": "int4"}, "int4 .* found those of fp32: .*fp32"),
+    "weights": (outside, {}, "beside it, found '../weights.data'"),
+    "link": (linked_outside, {}, "encoder_model.onnx inside of .* found a link"),
+    "tokenizer": (lambda d: (d / "tokenizer.json").unlink(), {}, "a tokenizer.json in"),
+    "input": (graph_changed(another_input), {}, "found lucky_number"),
+    "architecture": (rewritten("config.json", model_type="blip"), {}, "found model_type 'blip'"),
+    "embeddings": (of_a_vlm, {}, "a captioner whose decoder reads embeddings"),
+    "no json": (replaced("config.json", b"{"), {}, "config.json to be JSON"),
+    "processor": (
+        rewritten("preprocessor_config.json", image_processor_type="DonutImageProcessor"),
+        {},
+        "ViT, DeiT, .* found DonutImageProcessor",
+    ),
+    "picture": (
+        rewritten("preprocessor_config.json", size={"height": 48, "width": 48}),
+        {},
+        "encoder_model.onnx to take pictures of 48 x 48",
+    ),
+    "setting": (rewritten("generation_config.json", num_beam_groups=2), {}, "num_beam_groups of 1"),
+    "type": (rewritten("generation_config.json", num_beams="many"), {}, "types and ranges"),
+    "end": (rewritten("generation_config.json", eos_token_id=None), {}, "found 1 and None"),
+    "choice": (graph_changed(chosen_by_the_picture), {}, "the operator If"),
+    "inner choice": (graph_changed(chosen_within), {}, "by what is seen or said: Where hidden"),
+    "flag": (graph_changed(chosen_by_the_flag_again), {}, "findings"),
+    "no graph": (
+        replaced("onnx/encoder_model.onnx", b"\xff\x00"),
+        {},
+        "encoder_model.onnx to be an ONNX graph",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_used_is_said_in_one_line_and_leaves_nothing(
+    vit_gpt2_model: Path, made: Made, tmp_path: Path, name: str
+) -> None:
+    change, settings, words = REFUSED[name]
+    directory = directory_of(vit_gpt2_model, made("kept"), tmp_path / "model", "transformers.js")
+    change(directory)
+    with pytest.raises(UsageError) as caught:
+        bundle_of(directory, tmp_path / "out" / "bundle", **settings)
+    assert re.search(words, str(caught.value)), str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("change", [chosen_by_the_picture, chosen_within, chosen_by_the_flag_again])
+def test_verify_reports_every_choice_but_the_declared_one(
+    vit_gpt2_model: Path, made: Made, tmp_path: Path, change: Callable[[onnx.ModelProto], None]
+) -> None:
+    directory = directory_of(vit_gpt2_model, made("kept"), tmp_path / "model", "transformers.js")
+    bundle = bundle_of(directory, tmp_path / "bundle")
+    file = bundle.manifest.captioner.components["decoder"]
+    files: dict[str, bytes | Path] = {
+        entry.path: bundle.path(entry.path) for entry in bundle.manifest.files
+    }
+    model = onnx.load(bundle.path(file))
+    change(model)
+    files[file] = model.SerializeToString()
+    poisoned = write_bundle(tmp_path / "poisoned", replace(bundle.manifest, files=()), files)
+    findings = verify_bundle(poisoned)
+    assert {finding.graph for finding in findings} == {file}
+    assert any("a choice by what is seen or said" in finding.what for finding in findings)
+
+
+def test_a_bundle_that_does_not_say_merged_may_not_be(
+    vit_gpt2_model: Path, made: Made, tmp_path: Path
+) -> None:
+    directory = directory_of(vit_gpt2_model, made("kept"), tmp_path / "model", "transformers.js")
+    bundle = bundle_of(directory, tmp_path / "bundle")
+    path = bundle.path(bundle.manifest.captioner.components["decoder"])
+    assert check_graph(path, decoding="merged") == []
+    for decoding in (None, "with-past", "cross-attention"):
+        whats = [finding.what for finding in check_graph(path, decoding=decoding)]
+        assert "the operator If" in whats
+
+
+def test_the_command_refuses_what_makes_no_sense(
+    vit_gpt2_model: Path, made: Made, tmp_path: Path
+) -> None:
+    directory = directory_of(vit_gpt2_model, made("kept"), tmp_path / "model", "optimum")
+    words = ["export", "--captioner", str(directory), "-o", str(tmp_path / "bundle")]
+    for flag in ("--policy", "--data"):
+        refused = CliRunner().invoke(cli, [*words, flag, str(tmp_path)])
+        assert isinstance(refused.exception, UsageError)
+        assert f"found {flag}" in str(refused.exception)
+    assert not (tmp_path / "bundle").exists()
+    assert CliRunner().invoke(cli, [*words, "--beams", "2"]).exit_code == 0
+    assert read_bundle(tmp_path / "bundle").manifest.generation.beams == 2
+    again = CliRunner().invoke(cli, words)
+    assert "does not exist yet" in str(again.exception)
+    assert CliRunner().invoke(cli, [*words, "--overwrite"]).exit_code == 0
