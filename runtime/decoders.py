@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srd_edge.runtime.bundle import Bundle
 from srd_edge.runtime.sessions import Provider, Session, open_session
+from srd_edge.runtime.tensorrt_provider import options_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,8 @@ class _KeyValueDecoder:
     def __init__(self, bundle: Bundle, provider: Provider, *, strict: bool) -> None:
         self._spec = bundle.manifest.captioner
         path = bundle.path(self._spec.components["decoder"])
-        self.session = open_session(path, provider, strict=strict)
+        told = partial(options_for, bundle, "decoder")
+        self.session = open_session(path, provider, strict=strict, tensorrt=told)
         self._graph = self.session.session
         self._past_names = self._spec.kv_names("past_key_values", "decoder")
         self._outputs = ["logits", *self._spec.kv_names("present", "decoder")]
@@ -150,7 +153,9 @@ class PrefixDecoder(_KeyValueDecoder):
     def __init__(self, bundle: Bundle, provider: Provider, *, strict: bool) -> None:
         super().__init__(bundle, provider, strict=strict)
         path = bundle.path(self._spec.components["embed_tokens"])
-        self._embedder = open_session(path, provider, strict=strict).session
+        # Where the decoder is: rows of a table are not worth a way to another provider.
+        beside = cast("Provider", self.session.provider)
+        self._embedder = open_session(path, beside, strict=strict).session
         self._embedder_takes = {value.name for value in self._embedder.get_inputs()}
         before, after = self._spec.before, self._spec.after
         self.prompt = (*before, *after, *bundle.manifest.generation.prompt)

@@ -1,0 +1,169 @@
+"""What onnxruntime's TensorRT provider is told about each graph of a bundle, and why.
+
+The names are those of onnxruntime-gpu 1.31.1, held against a list read out of its library. None of
+this has been run on TensorRT. What is not named keeps the provider's default: no plug-in or
+decryption library, no engine inside of a graph, no engine for other GPUs than this one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from srd_edge.errors import BundleError, UsageError
+from srd_edge.runtime.bundle import Bundle
+from srd_edge.runtime.device import read_device
+from srd_edge.runtime.engine_cache import (
+    EngineKey,
+    engine_folder,
+    tensorrt_version,
+    timing_folder,
+)
+from srd_edge.runtime.graph_header import GraphHeader, read_header
+from srd_edge.runtime.manifest import Manifest
+from srd_edge.runtime.profiles import (
+    Profile,
+    Ranges,
+    captioner_ranges,
+    language_ranges,
+    may_be_empty,
+    picture_features,
+    policy_ranges,
+    profile,
+    profile_options,
+    warm_up_shapes,
+)
+from srd_edge.runtime.sessions import Session
+
+_DTYPES: Final = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRtSettings:
+    """How engines are built.
+
+    Args:
+        workspace_bytes: most that a kernel may take beside its inputs and outputs. A Jetson has one
+            memory for GPU, video and everything else, so that it is bounded.
+        builder_level: how hard the builder looks, 0 to 5; 3 is TensorRT's own.
+        half: whether graphs of fp32 may be computed in fp16. A bundle's figures of parity are then
+            no longer those of what runs, so that it is off; `srd-edge export --precision fp16`
+            bakes fp16 into the graph instead.
+    """
+
+    workspace_bytes: int = 1 << 30
+    builder_level: int = 3
+    half: bool = False
+
+    def options(self, *, graph_is_half: bool) -> dict[str, str]:
+        """The provider's options that do not depend on shapes or places.
+
+        Without ``trt_fp16_enable`` the provider keeps to the types in the graph
+        (microsoft/onnxruntime#18707). With it TensorRT chooses anew, even what the export kept in
+        fp32, so that it is never set for a graph that is typed so.
+        """
+        return {
+            "device_id": "0",
+            "trt_fp16_enable": "1" if self.half and not graph_is_half else "0",
+            # A ViT's normalisations overflow in fp16.
+            "trt_layer_norm_fp32_fallback": "1",
+            "trt_max_workspace_size": str(self.workspace_bytes),
+            "trt_builder_optimization_level": str(self.builder_level),
+        }
+
+
+def options_for(
+    bundle: Bundle, role: str, *, views: int = 1, settings: TensorRtSettings | None = None
+) -> dict[str, str]:
+    """All options for one graph of a bundle; makes the folders of its engine.
+
+    Args:
+        bundle: a verified bundle.
+        role: a component of the captioner, "policy" or "language".
+        views: of a picture that are captioned as one.
+        settings: None for the default ones.
+
+    Raises:
+        BundleError: the graph has no profile: it may be fed a past of length 0, or has axes that
+            the manifest says nothing of.
+        RunError: the cache is not this user's own.
+    """
+    import onnxruntime
+
+    manifest, file = bundle.manifest, _file(bundle.manifest, role)
+    header = read_header(bundle.path(file))
+    if may_be_empty(header.inputs):
+        raise BundleError(
+            expected="a graph whose inputs are never empty, for TensorRT",
+            found=f"{file} begins with an empty past",
+            do="leave it to CUDA",
+        )
+    shapes = graph_profile(bundle, role, header, views=views)
+    options = (settings or TensorRtSettings()).options(graph_is_half=header.half)
+    device, tensorrt = read_device(), tensorrt_version()
+    key = EngineKey(
+        # Weights in a file of their own have the graph's name and more.
+        graph=tuple(e.sha256 for e in manifest.files if e.path.startswith(file)),
+        onnxruntime=onnxruntime.__version__,
+        tensorrt=tensorrt,
+        device=device,
+        shapes=shapes,
+        options=options,
+    )
+    places = {
+        # Building takes minutes; an engine is found again by the folder of its digest.
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(engine_folder(key)),
+        # What was measured of a kernel holds for every graph on this device.
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(timing_folder(tensorrt, device)),
+    }
+    return options | profile_options(shapes) | places
+
+
+def graph_profile(bundle: Bundle, role: str, header: GraphHeader, *, views: int = 1) -> Profile:
+    """Between which shapes one graph of a bundle is run."""
+    return profile(header.inputs, _ranges(bundle, role, views))
+
+
+def warm_up(opened: Session, bundle: Bundle, role: str, *, views: int = 1) -> None:
+    """Run a graph that TensorRT took at all shapes that it will meet; others are left alone.
+
+    Its first run at a shape builds or loads the engine, which is not for the first frame to wait.
+    """
+    if opened.provider != "tensorrt":
+        return
+    header = read_header(bundle.path(_file(bundle.manifest, role)))
+    inputs = {value.name: value for value in opened.session.get_inputs()}
+    for dynamic in warm_up_shapes(graph_profile(bundle, role, header, views=views)):
+        shapes: dict[str, Any] = {name: value.shape for name, value in inputs.items()} | dynamic
+        feed = {name: np.zeros(dims, _DTYPES[inputs[name].type]) for name, dims in shapes.items()}
+        opened.session.run(None, feed)
+
+
+def _file(manifest: Manifest, role: str) -> str:
+    files = dict(manifest.captioner.components)
+    if manifest.policy is not None:
+        files["policy"] = manifest.policy.file
+    if manifest.check is not None:
+        files["language"] = manifest.check.language.file
+    if role not in files:
+        raise UsageError(
+            expected=f"one of the bundle's graphs: {', '.join(files)}",
+            found=repr(role),
+            do="name one of them",
+        )
+    return files[role]
+
+
+def _ranges(bundle: Bundle, role: str, views: int) -> Ranges:
+    manifest = bundle.manifest
+    if role == "policy":
+        return policy_ranges()
+    if role == "language" and manifest.check is not None:
+        return language_ranges(manifest.check.language, manifest.generation.max_new_tokens)
+    encoder = read_header(bundle.path(manifest.captioner.components["encoder"]))
+    features = picture_features(manifest.captioner, encoder.outputs)
+    return captioner_ranges(manifest.captioner, manifest.generation, role, features, views)
