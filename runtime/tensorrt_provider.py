@@ -1,8 +1,9 @@
 """What onnxruntime's TensorRT provider is told about each graph of a bundle, and why.
 
-The names are those of onnxruntime-gpu 1.31.1, held against a list read out of its library. None of
-this has been run on TensorRT. What is not named keeps the provider's default: no plug-in or
-decryption library, no engine inside of a graph, no engine for other GPUs than this one.
+Names are those of onnxruntime-gpu 1.31.1, and so is how values are written: "True", not "1". Both
+are held against lists read out of its libraries; none of this has been run on TensorRT. What is not
+named keeps the provider's default: no plug-in or decryption library, no engine inside of a graph,
+no engine for other GPUs than this one.
 """
 
 from __future__ import annotations
@@ -66,9 +67,9 @@ class TensorRtSettings:
         """
         return {
             "device_id": "0",
-            "trt_fp16_enable": "1" if self.half and not graph_is_half else "0",
+            "trt_fp16_enable": str(self.half and not graph_is_half),
             # A ViT's normalisations overflow in fp16.
-            "trt_layer_norm_fp32_fallback": "1",
+            "trt_layer_norm_fp32_fallback": "True",
             "trt_max_workspace_size": str(self.workspace_bytes),
             "trt_builder_optimization_level": str(self.builder_level),
         }
@@ -114,10 +115,10 @@ def options_for(
     )
     places = {
         # Building takes minutes; an engine is found again by the folder of its digest.
-        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_enable": "True",
         "trt_engine_cache_path": str(engine_folder(key)),
         # What was measured of a kernel holds for every graph on this device.
-        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_enable": "True",
         "trt_timing_cache_path": str(timing_folder(tensorrt, device)),
     }
     return options | profile_options(shapes) | places

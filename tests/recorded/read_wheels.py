@@ -7,7 +7,8 @@ on x86-64 and the lists onnxruntime_gpu_1_31_1.json, tensorrt_10_16.json and ten
 
 Neither needs a GPU. *onnxruntime-gpu*: the provider's options are the strings of its library that
 are one of these names from end to end. The linker keeps a string that another ends with only once,
-so that ``user_compute_stream`` is looked for as the end of one. *TensorRT*: the bindings want
+so that ``user_compute_stream`` is looked for as the end of one. How values are written is in the
+errors of the Python bindings. *TensorRT*: the bindings want
 libnvinfer and two more libraries for a handful of functions, none of which is called on import;
 hollow libraries with those names let the module be imported (by the version of Python that the
 wheel is for), and it says itself what is in it. Needs a C compiler and binutils. Nothing of
@@ -30,9 +31,11 @@ from pathlib import Path
 from typing import Any, Final
 
 PROVIDER_LIBRARY: Final = "onnxruntime/capi/libonnxruntime_providers_tensorrt.so"
+BINDINGS: Final = "onnxruntime/capi/onnxruntime_pybind11_state"
 _WHOLE: Final = re.compile(rb"(?<![ -~])(device_id|trt_[a-z0-9_]+)\0")
 _END: Final = re.compile(rb"(user_compute_stream)\0")
-_BINDINGS: Final = "tensorrt_bindings/tensorrt.so"
+_VALUE: Final = re.compile(rb"\[TensorRT\] The value for the key '(\w+)' should be ([ -~]+)\n?\0")
+_TENSORRT: Final = "tensorrt_bindings/tensorrt.so"
 _LIST_MEMBERS: Final = r"""
 import json, re
 import tensorrt_bindings as module
@@ -67,10 +70,19 @@ def provider_options(library: bytes) -> list[str]:
     return sorted({m.decode() for m in (*_WHOLE.findall(library), *_END.findall(library))})
 
 
+def option_values(bindings: bytes) -> dict[str, str]:
+    """What the Python bindings want the values of options to be, in the words of their errors."""
+    return {name.decode(): words.decode() for name, words in _VALUE.findall(bindings)}
+
+
 def read_onnxruntime(wheel: Path) -> dict[str, Any]:
-    """The options that the wheel's TensorRT provider knows."""
+    """The options that the wheel's TensorRT provider knows, and how their values are written."""
     with zipfile.ZipFile(wheel) as archive:
-        return {"options": provider_options(archive.read(PROVIDER_LIBRARY))}
+        (bindings,) = (name for name in archive.namelist() if name.startswith(BINDINGS))
+        return {
+            "options": provider_options(archive.read(PROVIDER_LIBRARY)),
+            "values": option_values(archive.read(bindings)),
+        }
 
 
 def read_tensorrt(wheel: Path) -> dict[str, Any]:
@@ -78,7 +90,7 @@ def read_tensorrt(wheel: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(folder)
-        _hollow_libraries(Path(folder) / _BINDINGS, Path(folder))
+        _hollow_libraries(Path(folder) / _TENSORRT, Path(folder))
         done = subprocess.run(
             [sys.executable, "-P", "-c", _LIST_MEMBERS],
             env=os.environ | {"PYTHONPATH": folder, "LD_LIBRARY_PATH": folder},

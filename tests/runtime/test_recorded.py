@@ -68,6 +68,16 @@ has_user_compute_stream\0user_compute_strtrt_int8_calibraation_table_name\0devic
     assert found == ["device_id", "trt_fp16_enable", "user_compute_stream"]
 
 
+def test_how_values_are_written_is_in_the_bindings_errors() -> None:
+    bindings = b"""\0[ERROR] [TensorRT] The value for the key 'trt_dla_core' should be a number.
+\0[ERROR] [TensorRT] The value for the key 'trt_a' should be 'True' or 'False'.
+\0"""
+    assert READER["option_values"](bindings) == {
+        "trt_dla_core": "a number.",
+        "trt_a": "'True' or 'False'.",
+    }
+
+
 def test_the_providers_options_are_the_documented_ones(recorded: Any) -> None:
     known = sorted(DOCUMENTED.split() + UNDOCUMENTED.split())
     assert recorded("onnxruntime_gpu_1_31_1")["options"] == known

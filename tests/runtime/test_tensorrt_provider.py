@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import replace
@@ -69,8 +70,48 @@ def test_every_name_is_one_of_the_providers(
 
 def test_a_misspelt_name_is_found(bundle: Bundle, recorded: Any) -> None:
     known = recorded("onnxruntime_gpu_1_31_1")["options"]
-    options = options_for(bundle, "encoder") | {"trt_engine_cache_enabled": "1"}
+    options = options_for(bundle, "encoder") | {"trt_engine_cache_enabled": "True"}
     assert unknown(options, known) == ["trt_engine_cache_enabled"]
+
+
+def malformed(options: dict[str, str], values: dict[str, str]) -> list[str]:
+    """Options whose value onnxruntime's bindings would refuse, by what their errors ask for."""
+    shape = r"[^:,]+:\d+(x\d+)*"
+    forms = {
+        "'True' or 'False'": "True|False",
+        "number": r"\d+",
+        "input1:dim1xdimd2": rf"{shape}(,{shape})*",
+        "path": r"/\S+",
+    }
+    wanted = {
+        name: next(form for words, form in forms.items() if words in values[name])
+        for name in options
+    }
+    return [name for name, form in wanted.items() if not re.fullmatch(form, options[name])]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_value_is_written_as_the_bindings_want_it(
+    bundle: Bundle, recorded: Any, role: str
+) -> None:
+    values = recorded("onnxruntime_gpu_1_31_1")["values"]
+    options = options_for(bundle, role)
+    assert set(options) <= set(values)
+    assert malformed(options, values) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("trt_fp16_enable", "1"),
+        ("trt_max_workspace_size", "1GB"),
+        ("trt_profile_opt_shapes", "x:1,3"),
+        ("trt_engine_cache_path", "engines"),
+    ],
+)
+def test_a_malformed_value_is_found(bundle: Bundle, recorded: Any, name: str, value: str) -> None:
+    values = recorded("onnxruntime_gpu_1_31_1")["values"]
+    assert malformed(options_for(bundle, "encoder") | {name: value}, values) == [name]
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -82,7 +123,12 @@ def test_values_are_strings_and_nothing_loads_others_code(bundle: Bundle, role: 
 
 @pytest.mark.parametrize(
     ("half", "typed", "expected"),
-    [(False, False, "0"), (False, True, "0"), (True, False, "1"), (True, True, "0")],
+    [
+        (False, False, "False"),
+        (False, True, "False"),
+        (True, False, "True"),
+        (True, True, "False"),
+    ],
 )
 def test_half_precision_is_asked_for_where_the_graph_is_not_typed_so(
     half: bool, typed: bool, expected: str
@@ -107,8 +153,8 @@ def halved(bundle: Bundle, target: Path) -> Bundle:
 def test_a_graph_says_itself_how_it_is_typed(bundle: Bundle, tmp_path: Path) -> None:
     settings = TensorRtSettings(half=True)
     typed = halved(bundle, tmp_path / "bundle")
-    assert options_for(bundle, "encoder", settings=settings)["trt_fp16_enable"] == "1"
-    assert options_for(typed, "encoder", settings=settings)["trt_fp16_enable"] == "0"
+    assert options_for(bundle, "encoder", settings=settings)["trt_fp16_enable"] == "True"
+    assert options_for(typed, "encoder", settings=settings)["trt_fp16_enable"] == "False"
 
 
 def test_engines_lie_in_folders_of_their_own(
