@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from srd_edge.errors import BundleError, UsageError
+from srd_edge.errors import BundleError
 from srd_edge.runtime.bundle import Bundle
+from srd_edge.runtime.bundle_profiles import profiled_graph
 from srd_edge.runtime.device import read_device
 from srd_edge.runtime.engine_cache import (
     EngineKey,
@@ -22,20 +23,7 @@ from srd_edge.runtime.engine_cache import (
     tensorrt_version,
     timing_folder,
 )
-from srd_edge.runtime.graph_header import GraphHeader, read_header
-from srd_edge.runtime.manifest import Manifest
-from srd_edge.runtime.profiles import (
-    Profile,
-    Ranges,
-    captioner_ranges,
-    language_ranges,
-    may_be_empty,
-    picture_features,
-    policy_ranges,
-    profile,
-    profile_options,
-    warm_up_shapes,
-)
+from srd_edge.runtime.profiles import may_be_empty, profile_options, warm_up_shapes
 from srd_edge.runtime.sessions import Session
 
 _DTYPES: Final = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
@@ -93,24 +81,21 @@ def options_for(
     """
     import onnxruntime
 
-    manifest, file = bundle.manifest, _file(bundle.manifest, role)
-    header = read_header(bundle.path(file))
-    if may_be_empty(header.inputs):
+    graph = profiled_graph(bundle, role, views=views)
+    if may_be_empty(graph.header.inputs):
         raise BundleError(
             expected="a graph whose inputs are never empty, for TensorRT",
-            found=f"{file} begins with an empty past",
+            found=f"{graph.path.name} begins with an empty past",
             do="leave it to CUDA",
         )
-    shapes = graph_profile(bundle, role, header, views=views)
-    options = (settings or TensorRtSettings()).options(graph_is_half=header.half)
+    options = (settings or TensorRtSettings()).options(graph_is_half=graph.header.half)
     device, tensorrt = read_device(), tensorrt_version()
     key = EngineKey(
-        # Weights in a file of their own have the graph's name and more.
-        graph=tuple(e.sha256 for e in manifest.files if e.path.startswith(file)),
+        graph=graph.sums,
         onnxruntime=onnxruntime.__version__,
         tensorrt=tensorrt,
         device=device,
-        shapes=shapes,
+        shapes=graph.shapes,
         options=options,
     )
     places = {
@@ -121,12 +106,7 @@ def options_for(
         "trt_timing_cache_enable": "True",
         "trt_timing_cache_path": str(timing_folder(tensorrt, device)),
     }
-    return options | profile_options(shapes) | places
-
-
-def graph_profile(bundle: Bundle, role: str, header: GraphHeader, *, views: int = 1) -> Profile:
-    """Between which shapes one graph of a bundle is run."""
-    return profile(header.inputs, _ranges(bundle, role, views))
+    return options | profile_options(graph.shapes) | places
 
 
 def warm_up(opened: Session, bundle: Bundle, role: str, *, views: int = 1) -> None:
@@ -136,35 +116,8 @@ def warm_up(opened: Session, bundle: Bundle, role: str, *, views: int = 1) -> No
     """
     if opened.provider != "tensorrt":
         return
-    header = read_header(bundle.path(_file(bundle.manifest, role)))
     inputs = {value.name: value for value in opened.session.get_inputs()}
-    for dynamic in warm_up_shapes(graph_profile(bundle, role, header, views=views)):
+    for dynamic in warm_up_shapes(profiled_graph(bundle, role, views=views).shapes):
         shapes: dict[str, Any] = {name: value.shape for name, value in inputs.items()} | dynamic
         feed = {name: np.zeros(dims, _DTYPES[inputs[name].type]) for name, dims in shapes.items()}
         opened.session.run(None, feed)
-
-
-def _file(manifest: Manifest, role: str) -> str:
-    files = dict(manifest.captioner.components)
-    if manifest.policy is not None:
-        files["policy"] = manifest.policy.file
-    if manifest.check is not None:
-        files["language"] = manifest.check.language.file
-    if role not in files:
-        raise UsageError(
-            expected=f"one of the bundle's graphs: {', '.join(files)}",
-            found=repr(role),
-            do="name one of them",
-        )
-    return files[role]
-
-
-def _ranges(bundle: Bundle, role: str, views: int) -> Ranges:
-    manifest = bundle.manifest
-    if role == "policy":
-        return policy_ranges()
-    if role == "language" and manifest.check is not None:
-        return language_ranges(manifest.check.language, manifest.generation.max_new_tokens)
-    encoder = read_header(bundle.path(manifest.captioner.components["encoder"]))
-    features = picture_features(manifest.captioner, encoder.outputs)
-    return captioner_ranges(manifest.captioner, manifest.generation, role, features, views)

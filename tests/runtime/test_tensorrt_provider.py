@@ -17,11 +17,11 @@ from onnx import numpy_helper
 
 from srd_edge.errors import BundleError, RunError, UsageError
 from srd_edge.runtime.bundle import Bundle, read_bundle, write_bundle
+from srd_edge.runtime.bundle_profiles import profiled_graph
 from srd_edge.runtime.graph_header import read_header
 from srd_edge.runtime.sessions import Session, open_session
 from srd_edge.runtime.tensorrt_provider import (
     TensorRtSettings,
-    graph_profile,
     options_for,
     warm_up,
 )
@@ -245,7 +245,6 @@ def test_a_graph_is_run_at_all_shapes_before_the_first_frame(
     warm_up(Session(watched, "cpu"), bundle, role, views=views)
     assert watched.seen == []
     warm_up(Session(watched, "tensorrt"), bundle, role, views=views)
-    shapes = graph_profile(bundle, role, read_header(bundle.path(file)), views=views)
-    for shape in shapes:
+    for shape in profiled_graph(bundle, role, views=views).shapes:
         assert {shape.usual, shape.most} == {seen[shape.name] for seen in watched.seen}
     assert len(watched.seen) in (1, 2)
