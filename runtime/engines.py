@@ -8,9 +8,10 @@ drive engines themselves. None of it has been run on TensorRT.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeVar
 
 from srd_edge.errors import BundleError, ProviderError, RunError, UsageError
 from srd_edge.runtime.bundle import Bundle
@@ -29,23 +30,25 @@ from srd_edge.runtime.tensorrt_api import (
     IBuilderConfig,
     ICudaEngine,
     ILogger,
-    INetworkDefinition,
+    OnnxParser,
     Runtime,
     TensorRt,
     load_tensorrt,
 )
 from srd_edge.runtime.tensorrt_provider import TensorRtSettings
 
+_T = TypeVar("_T")
 _TIMINGS: Final = "timing.cache"
 _MOST_ERRORS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """An open engine; ``runtime`` has to live as long."""
+    """An open engine, and what has to live as long."""
 
     engine: ICudaEngine
     runtime: Runtime
+    logger: ILogger
 
 
 def open_engine(
@@ -100,9 +103,11 @@ def build_engine(
         ProviderError, BundleError, RunError: as ``open_engine``.
     """
     logger = api.Logger(api.Logger.ERROR)
-    builder = _builder(api, logger)
+    builder = _on_gpu(api, api.Builder, logger)
     network = builder.create_network(_network_flags(api))
-    _parse(api, network, logger, graph.path)
+    # Held until the engine is built: the network's weights are the parser's.
+    parser = api.OnnxParser(network, logger)
+    _parse(api, parser, graph.path)
     config = builder.create_builder_config()
     config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, settings.workspace_bytes)
     config.builder_optimization_level = settings.builder_level
@@ -139,12 +144,12 @@ def _key(api: TensorRt, graph: ProfiledGraph, settings: TensorRtSettings) -> Eng
     )
 
 
-def _builder(api: TensorRt, logger: ILogger) -> Builder:
+def _on_gpu(api: TensorRt, make: Callable[[ILogger], _T], logger: ILogger) -> _T:
     try:
-        return api.Builder(logger)
+        return make(logger)
     except (TypeError, RuntimeError) as error:  # pybind11's, where there is no GPU
         raise ProviderError(
-            expected=f"a GPU that TensorRT {api.__version__} builds for",
+            expected=f"a GPU that TensorRT {api.__version__} knows",
             found=str(error),
             do="look with `srd-edge doctor`, or use --provider cpu",
         ) from error
@@ -168,8 +173,7 @@ def _network_flags(api: TensorRt) -> int:
     return 0
 
 
-def _parse(api: TensorRt, network: INetworkDefinition, logger: ILogger, model: Path) -> None:
-    parser = api.OnnxParser(network, logger)
+def _parse(api: TensorRt, parser: OnnxParser, model: Path) -> None:
     # By its path, beside which weights in a file of their own are looked for.
     if parser.parse_from_file(str(model)):
         return
@@ -203,7 +207,8 @@ def _refuse_profile(shapes: Profile, found: str, cause: Exception | None = None)
 
 
 def _open(api: TensorRt, plan: bytes) -> Engine:
-    runtime = api.Runtime(api.Logger(api.Logger.ERROR))
+    logger = api.Logger(api.Logger.ERROR)
+    runtime = _on_gpu(api, api.Runtime, logger)
     runtime.engine_host_code_allowed = False
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
@@ -212,4 +217,4 @@ def _open(api: TensorRt, plan: bytes) -> Engine:
             found=f"one that TensorRT {api.__version__} does not open",
             do="empty the folder engines in the cache; it is built again",
         )
-    return Engine(engine, runtime)
+    return Engine(engine, runtime, logger)
