@@ -31,6 +31,7 @@ from srd_edge.export.limits import with_limits
 from srd_edge.export.parity import check_fp32, measure_parity
 from srd_edge.export.policy import policy_component
 from srd_edge.export.source import Source, open_source
+from srd_edge.export.targets import check_graphs, check_precision
 from srd_edge.kernels.actions import DEFAULT_TABLE
 from srd_edge.runtime.bundle import Bundle, write_bundle
 from srd_edge.runtime.bundle_specs import (
@@ -57,6 +58,7 @@ class ExportConfig:
         output: the bundle's directory.
         policy: the policy's directory; None makes an undefended bundle.
         precision: fp32, fp16, int8 or int4.
+        target: the kind of device it is for; "" for any. See `export/targets.py`.
         overwrite: whether a bundle that is already there is replaced.
         prompt: words for the captioner, as its family takes them.
         beams, max_new_tokens: None for the model's own generation settings.
@@ -66,6 +68,7 @@ class ExportConfig:
     output: Path
     policy: Path | None = None
     precision: Precision = "fp32"
+    target: str = ""
     overwrite: bool = False
     prompt: str = ""
     beams: int | None = None
@@ -112,7 +115,8 @@ def export_bundle(
         files[TOKENIZER_FILE] = captioner.tokenizer.to_str().encode()
         if policy is not None and policy.check is not None:
             files |= _write_check(config, policy.check, samples, work, report)
-        manifest = _manifest(config, source, parts, policy, observation)
+        target = check_graphs(config.target, files, report)
+        manifest = _manifest(config, source, parts, policy, observation, target)
         trial = write_bundle(work / "trial", manifest, files)
         parity = measure_parity(trial, source, parts, policy, unseen)
         report(
@@ -139,6 +143,7 @@ def _check_request(config: ExportConfig, samples: Sequence[Sample]) -> None:
             found=repr(config.precision),
             do="choose one of them",
         )
+    check_precision(config.target, config.precision)
     if config.output.exists() and not config.overwrite:
         raise UsageError(
             expected="a bundle's directory that does not exist yet",
@@ -243,6 +248,7 @@ def _manifest(
     parts: dict[str, Component],
     policy: PolicyCheckpoint | None,
     observation: ObservationSpec,
+    target: dict[str, Any] | None,
 ) -> Manifest:
     captioner = source.captioner
     files = {name: _file_name(part.file_stem, config.precision) for name, part in parts.items()}
@@ -268,6 +274,7 @@ def _manifest(
             "srd_edge": srd_edge.__version__,
             "versions": {name: version(name) for name in _VERSIONS_OF},
             "export": config.to_json(),
+            "target": target,
             "attacks": known_attacks(config.captioner),
             "policy": dict(policy.provenance) if policy else None,
         },

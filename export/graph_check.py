@@ -86,7 +86,8 @@ def check_graph(path: Path, listed: frozenset[str] = frozenset(), place: str = "
 def histogram(model: onnx.ModelProto) -> Counter[str]:
     """How often each operator is there, by "domain.name", those of onnx by their name alone."""
     return Counter(
-        f"{node.domain}.{node.op_type}" if node.domain else node.op_type for node in _nodes(model)
+        f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        for node in every_node(model)
     )
 
 
@@ -113,7 +114,7 @@ def _versions(model: onnx.ModelProto) -> Iterator[str]:
 def _operators(model: onnx.ModelProto) -> Iterator[str]:
     if model.functions:
         yield f"functions of its own: {', '.join(function.name for function in model.functions)}"
-    for node in _nodes(model):
+    for node in every_node(model):
         if node.op_type not in OPERATORS.get(node.domain, frozenset()):
             yield f"the operator {node.domain}{'.' * bool(node.domain)}{node.op_type}"
 
@@ -132,7 +133,8 @@ def _data(model: onnx.ModelProto, listed: frozenset[str], place: str) -> Iterato
             yield f"weights in a file that is not listed: {location[:80]!r}"
 
 
-def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+def every_node(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a graph, of the graphs inside of it and of its functions."""
     for graph in _graphs(model.graph):
         yield from graph.node
     for function in model.functions:

@@ -16,6 +16,7 @@ from srd_edge.export.bundle_export import ExportConfig, export_bundle
 from srd_edge.export.inspection import verify_bundle
 from srd_edge.export.parity import is_tied, transformers_tokens
 from srd_edge.export.source import open_source
+from srd_edge.export.tensorrt_check import check_for_tensorrt, empty_past
 from srd_edge.kernels.frames import Pixels
 from srd_edge.runtime.bundle import Bundle
 from srd_edge.runtime.captioning import OnnxCaptioner
@@ -80,6 +81,13 @@ def test_captions_are_transformers_own(
     assert all(is_tied(runtime, canvases[n], made[n], truth[n]) for n in differing)
     assert len(differing) <= 2
     assert len({tuple(row) for row in truth}) > 8, "captions that are all the same prove little"
+
+
+def test_tensorrt_parses_every_graph_of_a_family(exports: Exports) -> None:
+    bundle = exports.bundle("")
+    graphs = sorted(bundle.directory.glob("*.onnx"))
+    assert [finding for path in graphs for finding in check_for_tensorrt(path)] == []
+    assert [path.stem for path in graphs if empty_past(path)] == ["decoder_model"]
 
 
 def test_no_graph_of_a_family_chooses_by_what_it_is_fed(exports: Exports) -> None:
