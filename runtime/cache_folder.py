@@ -18,8 +18,20 @@ _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 def cache_folder() -> Path:
-    """The cache's root; it may not exist yet."""
-    return Path(os.environ.get("SRD_EDGE_CACHE") or Path.home() / ".cache" / "srd-edge")
+    """The cache's root; it may not exist yet.
+
+    Raises:
+        RunError: this user has no home, and no other place is named.
+    """
+    named = os.environ.get("SRD_EDGE_CACHE")
+    if named:
+        return Path(named)
+    try:
+        return Path.home() / ".cache" / "srd-edge"
+    except RuntimeError as error:  # a user that the system does not know, as in a container
+        raise RunError(
+            expected="a home for the cache", found=str(error), do="name a folder in SRD_EDGE_CACHE"
+        ) from error
 
 
 def private_folder(folder: Path) -> Path:

@@ -30,6 +30,8 @@ _BEST_FIRST: Final = ("tensorrt", "cuda", "cpu")
 PROVIDERS: Final = _BEST_FIRST[::-1]
 _ERROR_SEVERITY: Final = 3
 _ENGINE: Final = b"EPContext"
+_NOT_INSTALLED: Final = "Please install TensorRT libraries"
+"""What onnxruntime 1.31 says where libnvinfer does not load, after the place in its source."""
 INSTALL: Final = {
     "cpu": 'pip install "srd-edge[cpu]"',
     "cuda": 'pip install "srd-edge[gpu]", or use --provider cpu',
@@ -173,10 +175,15 @@ def _attempt(
         options = tensorrt() if name == "tensorrt" else {}
         session = _open(runtime, model, name, threads, profile, options)
     except SrdEdgeError as error:
-        return None, f"{name} failed: {error.found}"
+        loaded = _NOT_INSTALLED not in error.found
+        return None, f"{name} failed: {error.found}" if loaded else _not_loaded(name)
     if _NAMES[name] not in session.get_providers():
-        return None, f"{name} did not load on this device"
+        return None, _not_loaded(name)
     return session, ""
+
+
+def _not_loaded(name: str) -> str:
+    return f"{name} did not load on this device"
 
 
 def _open(

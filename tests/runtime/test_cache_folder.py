@@ -20,6 +20,16 @@ def test_the_cache_is_named_by_a_variable(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert cache_folder() == tmp_path / ".cache" / "srd-edge"
 
 
+def test_a_user_without_a_home_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("SRD_EDGE_CACHE")
+    monkeypatch.setattr(Path, "home", nobody)
+    with pytest.raises(RunError, match="SRD_EDGE_CACHE"):
+        cache_folder()
+
+
 def test_what_is_made_is_closed_to_others(tmp_path: Path) -> None:
     folder = private_folder(tmp_path / "a" / "b" / "c")
     for made in (folder, folder.parent, folder.parent.parent):

@@ -39,6 +39,7 @@ class Runtime:
     def __init__(self, compiled: list[str], loads: list[str], raises: str = "") -> None:
         self.compiled, self.loads, self.raises = compiled, loads, raises
         self.opened: list[list[Any]] = []
+        self.says = "cannot\nwork"
 
     def get_available_providers(self) -> list[str]:
         return self.compiled
@@ -56,7 +57,7 @@ class Runtime:
         assert options.intra_op_num_threads == usable_cores()
         self.opened.append(providers)
         if model == b"broken" or self.raises in providers:
-            raise Exception("cannot\nwork")
+            raise Exception(self.says)
         used = [name for name in providers if name in self.loads]
         return SimpleNamespace(get_providers=lambda: used)
 
@@ -161,6 +162,15 @@ def test_tensorrts_options_are_not_asked_for_without_it(
         raise AssertionError("asked")
 
     assert open_session(b"graph", provider, tensorrt=refuse).provider == provider
+
+
+def test_a_tensorrt_that_does_not_load_is_said_so_in_few_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runtime = install(monkeypatch, Runtime(ALL, ALL, raises=TENSORRT))
+    runtime.says = "onnxruntime_pybind_state.cc:729 Please install TensorRT libraries as ..."
+    opened = open_session(b"graph", "tensorrt")
+    assert opened.fallback == "running on cuda: tensorrt did not load on this device"
 
 
 def test_a_graph_without_options_is_not_for_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:

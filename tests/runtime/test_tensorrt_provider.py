@@ -18,6 +18,7 @@ from onnx import numpy_helper
 from srd_edge.errors import BundleError, RunError, UsageError
 from srd_edge.runtime.bundle import Bundle, read_bundle, write_bundle
 from srd_edge.runtime.bundle_profiles import profiled_graph
+from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.runtime.graph_header import read_header
 from srd_edge.runtime.sessions import Session, open_session
 from srd_edge.runtime.tensorrt_provider import (
@@ -248,3 +249,22 @@ def test_a_graph_is_run_at_all_shapes_before_the_first_frame(
     for shape in profiled_graph(bundle, role, views=views).shapes:
         assert {shape.usual, shape.most} == {seen[shape.name] for seen in watched.seen}
     assert len(watched.seen) in (1, 2)
+
+
+def test_an_engine_is_given_no_more_pictures_than_it_is_built_for(bundle: Bundle) -> None:
+    captioner = OnnxCaptioner(bundle, "cpu", views=2)
+    canvases = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    at_once = captioner.caption_batch(canvases)
+    seen: list[int] = []
+    session = captioner._encoder
+
+    class Noting:
+        def run_with_ort_values(self, outputs: Any, feed: Any) -> Any:
+            seen.append(feed["pixel_values"].shape()[0])
+            return session.run_with_ort_values(outputs, feed)
+
+    captioner._encoder, captioner.provider = Noting(), "tensorrt"
+    assert captioner.caption_batch(canvases) == at_once
+    assert seen == [1, 1, 1, 1]
+    captioner.caption_batch(canvases[:2])
+    assert seen[4:] == [2]
