@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from srd_edge.errors import BundleError
+from srd_edge.errors import BundleError, RunError
 from srd_edge.runtime.bundle import Bundle
 from srd_edge.runtime.bundle_profiles import profiled_graph
 from srd_edge.runtime.device import read_device
@@ -113,11 +113,22 @@ def warm_up(opened: Session, bundle: Bundle, role: str, *, views: int = 1) -> No
     """Run a graph that TensorRT took at all shapes that it will meet; others are left alone.
 
     Its first run at a shape builds or loads the engine, which is not for the first frame to wait.
+
+    Raises:
+        RunError: TensorRT took the graph and does not run it.
     """
     if opened.provider != "tensorrt":
         return
+    graph = profiled_graph(bundle, role, views=views)
     inputs = {value.name: value for value in opened.session.get_inputs()}
-    for dynamic in warm_up_shapes(profiled_graph(bundle, role, views=views).shapes):
+    for dynamic in warm_up_shapes(graph.shapes):
         shapes: dict[str, Any] = {name: value.shape for name, value in inputs.items()} | dynamic
         feed = {name: np.zeros(dims, _DTYPES[inputs[name].type]) for name, dims in shapes.items()}
-        opened.session.run(None, feed)
+        try:
+            opened.session.run(None, feed)
+        except Exception as error:  # onnxruntime's own have no base but Exception
+            raise RunError(
+                expected=f"TensorRT to run {graph.path.name} at the shapes of its profile",
+                found=" ".join(str(error).split())[:300] or type(error).__name__,
+                do="use --provider cuda",
+            ) from error

@@ -251,6 +251,19 @@ def test_a_graph_is_run_at_all_shapes_before_the_first_frame(
     assert len(watched.seen) in (1, 2)
 
 
+def test_a_graph_that_tensorrt_takes_and_does_not_run_is_one_line(bundle: Bundle) -> None:
+    session = open_session(bundle.path("policy.onnx"), "cpu").session
+
+    class Failing(Watched):
+        def run(self, outputs: Any, feed: Any) -> Any:
+            super().run(outputs, feed)
+            raise Exception("TensorRT EP failed\nto create engine")
+
+    with pytest.raises(RunError, match="failed to create engine: use --provider cuda") as caught:
+        warm_up(Session(Failing(session), "tensorrt"), bundle, "policy")
+    assert "\n" not in str(caught.value)
+
+
 def test_an_engine_is_given_no_more_pictures_than_it_is_built_for(bundle: Bundle) -> None:
     captioner = OnnxCaptioner(bundle, "cpu", views=2)
     canvases = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
