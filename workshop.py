@@ -155,7 +155,12 @@ def train(
 @click.option("--captioner", required=True, help="Directory or hub name.")
 @click.option("--policy", type=click.Path(path_type=Path), help="What `srd-edge train` wrote.")
 @_OUTPUT
-@click.option("--precision", type=click.Choice(["fp32", "fp16", "int8", "int4"]), default="fp32")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "int8", "int4"]),
+    help="Default: the target's, or fp32.",
+)
+@click.option("--target", default="", help="cpu, cuda, tensorrt, jetson-orin, jetson-thor, ...")
 @click.option("--data", default="scenes", help="Pictures for calibration and parity.")
 @click.option("--prompt", default="", help="What captions go on from, or the question to a model.")
 @click.option("--beams", type=click.IntRange(1, 64), help="1 for greedy. Default: the model's own.")
@@ -178,10 +183,18 @@ def export(data: str, **flags: Any) -> None:
         return
     _quiet_transformers()
     from srd_edge.export.bundle_export import ExportConfig, export_bundle
+    from srd_edge.export.targets import choose_precision, find_target
     from srd_edge.training.datasets import open_dataset
 
-    config = ExportConfig(**flags)
+    precision = choose_precision(flags["target"], flags.pop("precision"))
+    config = ExportConfig(precision=precision, **flags)
     export_bundle(config, open_dataset(data, "dev", 500), _say)
+    if config.target:
+        device = find_target(config.target)
+        _say(f"{device.name} needs {device.needs}; {device.install}")
+        bare = ["--no-defense"] * (config.policy is None)
+        _say_next(config.output, *device.next_command(config.output), *bare)
+        return
     if config.policy is None:
         _say_run(config.output)
     else:

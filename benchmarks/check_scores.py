@@ -26,10 +26,10 @@ from srd_edge.evaluation.metrics import auroc
 from srd_edge.export.limits import PASSED, examining_everything
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.bundle import read_bundle
+from srd_edge.runtime.cache_folder import cache_folder
 from srd_edge.runtime.check_specs import FROM_MEDIAN_TO_LIMIT
 from srd_edge.runtime.defender import Defender
 from srd_edge.training.datasets import open_dataset
-from srd_edge.training.language_store import cache_folder
 
 RESULTS: Final = Path(__file__).parent / "results" / "check_scores.jsonl"
 QUANTILES: Final = (0.9, PASSED, 0.99)

@@ -20,7 +20,7 @@ import click
 from zoo import ADAPTIVE, EPOCHS, KEEP_MEMORY, RECIPES, VICTIMS, WAYS, Recipe, Zoo
 
 from srd_edge.attacks.specs import parse_attack
-from srd_edge.training.language_store import cache_folder
+from srd_edge.runtime.cache_folder import cache_folder
 
 RESULTS = Path(__file__).parent / "results" / "defence"
 CONTESTANTS = ("none", "policy")

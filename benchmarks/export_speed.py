@@ -37,9 +37,9 @@ from numpy.typing import NDArray
 from srd_edge.export.parity import transformers_tokens
 from srd_edge.export.source import Source, open_source
 from srd_edge.runtime.bundle import read_bundle
+from srd_edge.runtime.cache_folder import cache_folder
 from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.runtime.sessions import usable_cores
-from srd_edge.training.language_store import cache_folder
 
 RESULTS: Final = Path(__file__).parent / "results" / "export_speed.jsonl"
 PEER: Final = Path(__file__).parent / "optimum_peer.py"

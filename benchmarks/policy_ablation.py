@@ -42,12 +42,12 @@ from srd_edge.attacks.specs import Attack, parse_attack
 from srd_edge.attacks.victims import known_attacks
 from srd_edge.evaluation.metrics import spread
 from srd_edge.kernels.actions import DEFAULT_TABLE
+from srd_edge.runtime.cache_folder import cache_folder
 from srd_edge.runtime.policy import choose
 from srd_edge.training.datasets import open_dataset
 from srd_edge.training.dqn import DqnConfig, train_policy
 from srd_edge.training.environment import DefenceVectorEnv, Pool
 from srd_edge.training.fidelity import SemanticFidelity
-from srd_edge.training.language_store import cache_folder
 from srd_edge.training.policy_training import TrainConfig, make_pool, new_network, open_fidelity
 from srd_edge.training.qnetwork import QNetwork
 from srd_edge.training.references import ReferenceKind

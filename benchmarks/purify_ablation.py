@@ -24,9 +24,9 @@ from srd_edge.attacks.captioner import load_captioner
 from srd_edge.attacks.specs import parse_attack
 from srd_edge.evaluation.purified import planted_triggers, read_record
 from srd_edge.evaluation.verdicts import measure_victim
+from srd_edge.runtime.cache_folder import cache_folder
 from srd_edge.training.checkpoints import load_policy
 from srd_edge.training.datasets import open_dataset
-from srd_edge.training.language_store import cache_folder
 from srd_edge.training.purify import Cleaning
 
 RESULTS = Path(__file__).parent / "results" / "purify.jsonl"

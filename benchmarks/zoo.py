@@ -31,7 +31,7 @@ from typing import Any
 import click
 
 from srd_edge.evaluation.verdicts import VERDICT_FILE
-from srd_edge.training.language_store import cache_folder
+from srd_edge.runtime.cache_folder import cache_folder
 
 BASE = (
     *("--captioner", "tiny", "--encoder", "mobilenet_v2", "--image-size", "160"),

@@ -35,6 +35,7 @@ from srd_edge.export.graphs import OPSET, Precision
 from srd_edge.export.limits import with_limits
 from srd_edge.export.parity import ask_pytorch, check_fp32, measure_parity
 from srd_edge.export.source import Source, open_source
+from srd_edge.export.targets import check_graphs, check_precision, has_tensorrt
 from srd_edge.kernels.actions import DEFAULT_TABLE
 from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.runtime.bundle import Bundle, write_bundle
@@ -63,21 +64,21 @@ class ExportConfig:
         output: the bundle's directory.
         policy: the policy's directory; None makes an undefended bundle.
         precision: fp32, fp16, int8 or int4.
+        target: the kind of device it is for; "" for any. See `export/targets.py`.
         overwrite: whether a bundle that is already there is replaced.
         prompt: words for the captioner, as its family takes them.
         beams, max_new_tokens: None for the model's own generation settings.
-        cache: of keys and values; see ``CaptionerSpec``.
     """
 
     captioner: str
     output: Path
     policy: Path | None = None
     precision: Precision = "fp32"
+    target: str = ""
     overwrite: bool = False
     prompt: str = ""
     beams: int | None = None
     max_new_tokens: int | None = None
-    cache: Cache = "growing"
 
     def to_json(self) -> dict[str, Any]:
         names = {"output": self.output.name, "policy": self.policy and self.policy.name}
@@ -107,8 +108,9 @@ def export_bundle(
     )
     captioner = source.captioner
     parts = source.components()
-    if config.cache == "fixed":
-        parts["decoder"] = with_fixed_cache(parts["decoder"], source.family.name)
+    cache: Cache = "growing"
+    if has_tensorrt(config.target) and (fixed := with_fixed_cache(parts["decoder"])) is not None:
+        parts["decoder"], cache = fixed, "fixed"
     policy = load_policy(config.policy) if config.policy else None
     observation = _observation(source, parts)
     if policy is not None:
@@ -124,7 +126,10 @@ def export_bundle(
         }
         if policy is not None and policy.check is not None:
             files |= _write_check(config, policy.check, samples, work, report)
-        manifest = _manifest(config, source, parts, policy, observation)
+        any_size = captioner.preprocessing.tiling is not None
+        target = check_graphs(config.target, files, report, any_size=any_size)
+        manifest = _manifest(config, source, parts, policy, observation, target)
+        manifest = replace(manifest, captioner=replace(manifest.captioner, cache=cache))
         del source, captioner, parts  # a second copy of the weights is opened now
         trial = write_bundle(work / "trial", manifest, files)
         references = [sample.captions for sample in pictures[-_PARITY_PICTURES:]]
@@ -154,6 +159,7 @@ def _check_request(config: ExportConfig, samples: Sequence[Sample]) -> None:
             found=repr(config.precision),
             do="choose one of them",
         )
+    check_precision(config.target, config.precision)
     if config.output.exists() and not config.overwrite:
         raise UsageError(
             expected="a bundle's directory that does not exist yet",
@@ -227,11 +233,12 @@ def _manifest(
     parts: dict[str, Component],
     policy: PolicyCheckpoint | None,
     observation: ObservationSpec | None,
+    target: dict[str, Any] | None,
 ) -> Manifest:
     captioner = source.captioner
     files = {name: file_name(part.file_stem, config.precision) for name, part in parts.items()}
     return Manifest(
-        captioner=replace(source.spec(files), cache=config.cache),
+        captioner=source.spec(files),
         preprocessing=captioner.preprocessing,
         generation=source.generation,
         actions=policy.network.table if policy else DEFAULT_TABLE,
@@ -252,6 +259,7 @@ def _manifest(
             "srd_edge": srd_edge.__version__,
             "versions": {name: version(name) for name in _VERSIONS_OF},
             "export": config.to_json(),
+            "target": target,
             "attacks": known_attacks(config.captioner),
             "policy": dict(policy.provenance) if policy else None,
         },

@@ -107,7 +107,8 @@ def check_graph(
 def histogram(model: onnx.ModelProto) -> Counter[str]:
     """How often each operator is there, by "domain.name", those of onnx by their name alone."""
     return Counter(
-        f"{node.domain}.{node.op_type}" if node.domain else node.op_type for node in _nodes(model)
+        f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        for node in every_node(model)
     )
 
 
@@ -169,7 +170,7 @@ def _first_or_later(model: onnx.ModelProto) -> onnx.NodeProto | None:
     """The `If` of a merged decoder, if nothing else looks at what it chooses by."""
     kinds = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
     held = {tensor.name for tensor in model.graph.initializer}
-    nodes = list(_nodes(model))
+    nodes = list(every_node(model))
     found: list[onnx.NodeProto] = [
         node for node in model.graph.node if list(node.input) == [USE_CACHE_BRANCH]
     ]
@@ -221,7 +222,7 @@ def _versions(model: onnx.ModelProto) -> Iterator[str]:
 def _operators(model: onnx.ModelProto, declared: onnx.NodeProto | None) -> Iterator[str]:
     if model.functions:
         yield f"functions of its own: {', '.join(function.name for function in model.functions)}"
-    for node in _nodes(model):
+    for node in every_node(model):
         if node is not declared and node.op_type not in OPERATORS.get(node.domain, frozenset()):
             yield f"the operator {node.domain}{'.' * bool(node.domain)}{node.op_type}"
 
@@ -236,7 +237,8 @@ def _data(model: onnx.ModelProto, listed: frozenset[str], place: str) -> Iterato
             yield f"weights in a file that is not listed: {location[:80]!r}"
 
 
-def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+def every_node(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a graph, of the graphs inside of it and of its functions."""
     for graph in _graphs(model.graph):
         yield from graph.node
     for function in model.functions:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +22,7 @@ from srd_edge.runtime.bundle_specs import FEATURES, TOKENIZER_FILE
 from srd_edge.runtime.decoders import Encoded, State, open_decoder, ort_value
 from srd_edge.runtime.search import Line, Search, log_softmax
 from srd_edge.runtime.sessions import Provider, open_session
+from srd_edge.runtime.tensorrt_provider import options_for, warm_up
 from srd_edge.runtime.tokenizer import CaptionTokenizer
 
 _NEVER: Final = float("inf")
@@ -66,14 +68,23 @@ class OnnxCaptioner:
         bundle: a verified bundle.
         provider: execution provider for all graphs.
         strict: whether a missing provider is an error.
+        views: of a picture that are captioned as one, at most.
     """
 
     def __init__(
-        self, bundle: Bundle, provider: Provider = "auto", *, strict: bool = False
+        self,
+        bundle: Bundle,
+        provider: Provider = "auto",
+        *,
+        strict: bool = False,
+        views: int = 1,
     ) -> None:
         manifest = bundle.manifest
         path = bundle.path(manifest.captioner.components["encoder"])
-        encoder = open_session(path, provider, strict=strict)
+        told = partial(options_for, bundle, "encoder", views=views)
+        encoder = open_session(path, provider, strict=strict, tensorrt=told)
+        warm_up(encoder, bundle, "encoder", views=views)
+        self._views = views
         self._decoder = open_decoder(bundle, provider, strict=strict)
         self.provider = encoder.provider
         self.fallback = encoder.fallback or self._decoder.session.fallback
@@ -166,7 +177,9 @@ class OnnxCaptioner:
         What ``encode`` and ``generate`` say of each alone, but for rounding: on int8 graphs, whose
         scales are found from the whole batch, a caption may now and then differ.
         """
-        if self._settings.beams > 1:
+        # TensorRT's engine is built for no more pictures at once than a frame has views.
+        batched = self.provider != "tensorrt" or len(canvases) <= self._views
+        if self._settings.beams > 1 or not batched:
             return [self.generate(self.encode(canvas)).text for canvas in canvases]
         encoded = self.encode_views(canvases)
         search = Search(self._decoder, self._settings, 1, lambda: False)

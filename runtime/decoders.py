@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
+from functools import partial
+from typing import Any, Final, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +21,10 @@ from numpy.typing import NDArray
 from srd_edge.kernels.tiling import Layout
 from srd_edge.runtime.bundle import Bundle
 from srd_edge.runtime.bundle_specs import HIDDEN_STATE_KINDS
-from srd_edge.runtime.prefixes import Prefix, prefix_for
+from srd_edge.runtime.prefixes import Prefix, cache_room, prefix_for
 from srd_edge.runtime.sessions import Provider, Session, open_session
+from srd_edge.runtime.tensorrt_provider import options_for
 
-_ROOM_STEP: Final = 64
-"""Of the positions of a fixed cache, so that prefixes of nearly the same length have one shape."""
 _LAYOUTS_KEPT: Final = 64
 """Of pictures of different sizes; the words around each are embedded once."""
 
@@ -116,12 +116,12 @@ class _KeyValueDecoder:
     def __init__(self, bundle: Bundle, provider: Provider, *, strict: bool) -> None:
         self._spec = bundle.manifest.captioner
         path = bundle.path(self._spec.components["decoder"])
-        self.session = open_session(path, provider, strict=strict)
+        told = partial(options_for, bundle, "decoder")
+        self.session = open_session(path, provider, strict=strict, tensorrt=told)
         self._graph = self.session.session
         self._past_names = self._spec.kv_names("past_key_values", "decoder")
         self._outputs = ["logits", *self._spec.kv_names("present", "decoder")]
-        settings = bundle.manifest.generation
-        self._longest = len(settings.prompt) + settings.max_new_tokens
+        self._generation = bundle.manifest.generation
         self._nothing: dict[tuple[int, int], tuple[Any, ...]] = {}
 
     def repeat(self, state: State, times: int) -> State:
@@ -144,9 +144,8 @@ class _KeyValueDecoder:
 
     def _empty_past(self, rows: int, prefix: int = 0) -> tuple[Any, ...]:
         """A cache with nothing in it, for a caption after ``prefix`` positions."""
-        room = 0
-        if self._spec.cache == "fixed":
-            room = -(-(prefix + self._longest) // _ROOM_STEP) * _ROOM_STEP
+        fixed = self._spec.cache == "fixed"
+        room = cache_room(prefix, self._generation) if fixed else 0
         if (rows, room) not in self._nothing:
             if len(self._nothing) == _LAYOUTS_KEPT:
                 self._nothing.clear()
@@ -179,7 +178,9 @@ class PrefixDecoder(_KeyValueDecoder):
     def __init__(self, bundle: Bundle, provider: Provider, *, strict: bool) -> None:
         super().__init__(bundle, provider, strict=strict)
         path = bundle.path(self._spec.components["embed_tokens"])
-        self._embedder = open_session(path, provider, strict=strict).session
+        # Where the decoder is: rows of a table are not worth a way to another provider.
+        beside = cast("Provider", self.session.provider)
+        self._embedder = open_session(path, beside, strict=strict).session
         self._embedder_takes = {value.name for value in self._embedder.get_inputs()}
         spec = self._spec
         self.prompt = (*spec.before, *spec.after, *bundle.manifest.generation.prompt)

@@ -11,16 +11,18 @@ import platform
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
 from srd_edge import __version__
 from srd_edge.errors import SrdEdgeError
 from srd_edge.runtime.bundle import Bundle, read_bundle
-from srd_edge.runtime.sessions import INSTALL, PROVIDERS, open_session, usable_cores
+from srd_edge.runtime.sessions import INSTALL, PROVIDERS, Provider, open_session, usable_cores
+from srd_edge.runtime.tensorrt_provider import options_for
 
 _PACKAGES: Final = (
     *("numpy", "opencv-python-headless", "tokenizers", "onnxruntime", "onnxruntime-gpu"),
@@ -82,7 +84,13 @@ def examine_provider(bundle: Bundle, name: str) -> ProviderReport:
     feed = {"pixel_values": pixels}
     try:
         with tempfile.TemporaryDirectory() as folder:
-            opened = open_session(path, name, strict=True, profile=Path(folder) / "profile")  # type: ignore[arg-type]
+            opened = open_session(
+                path,
+                cast("Provider", name),
+                strict=True,
+                profile=Path(folder) / "profile",
+                tensorrt=partial(options_for, bundle, "encoder"),
+            )
             found = opened.session.run(None, feed)[0]
             nodes = _nodes(Path(opened.session.end_profiling()))
         expected = open_session(path, "cpu").session.run(None, feed)[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from srd_edge.runtime.bundle import Bundle
 from srd_edge.runtime.check_specs import LanguageSpec
 from srd_edge.runtime.sessions import Provider, open_session
+from srd_edge.runtime.tensorrt_provider import options_for, warm_up
 from srd_edge.runtime.tokenizer import CaptionTokenizer
 
 LANGUAGE_OUTPUT: Final = "log_probabilities"
@@ -31,7 +33,10 @@ class OnnxLanguageModel:
         self._spec = spec
         path = bundle.path(spec.file)
         threads = 1 if path.stat().st_size < _SMALL_BYTES else None
-        self._session = open_session(path, provider, strict=strict, threads=threads).session
+        told = partial(options_for, bundle, "language")
+        opened = open_session(path, provider, strict=strict, threads=threads, tensorrt=told)
+        warm_up(opened, bundle, "language")
+        self._session = opened.session
         self._tokenizer = CaptionTokenizer(bundle.path(spec.tokenizer))
 
     def log_probability(self, text: str, *, finished: bool = True) -> float:

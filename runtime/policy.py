@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from srd_edge.kernels.actions import ActionTable
 from srd_edge.runtime.bundle import Bundle
 from srd_edge.runtime.records import Observation, logistic
 from srd_edge.runtime.sessions import Provider, open_session
+from srd_edge.runtime.tensorrt_provider import options_for, warm_up
 
 
 class Policy(Protocol):
@@ -37,7 +39,9 @@ class OnnxPolicy:
             raise ValueError("the bundle holds no policy")
         path = bundle.path(bundle.manifest.policy.file)
         # Waking a second thread costs more than it computes in a graph this small.
-        opened = open_session(path, provider, strict=strict, threads=1)
+        told = partial(options_for, bundle, "policy")
+        opened = open_session(path, provider, strict=strict, threads=1, tensorrt=told)
+        warm_up(opened, bundle, "policy")
         self._session, self.fallback = opened.session, opened.fallback
 
     def q_values(self, observation: Observation) -> NDArray[np.float32]:

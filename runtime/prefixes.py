@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,11 @@ from numpy.typing import NDArray
 from srd_edge.errors import BundleError
 from srd_edge.kernels.tiling import Layout
 from srd_edge.runtime.bundle_specs import CaptionerSpec, Ids, TileIds
+from srd_edge.runtime.generation_specs import GenerationDefaults
 from srd_edge.runtime.json_fields import DO
+
+_ROOM_STEP: Final = 64
+"""Of a cache's positions, so that prefixes of nearly the same length have one shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,12 @@ class Prefix:
     features: NDArray[np.bool_]
     positions: NDArray[np.int64]
     following: int
+
+
+def cache_room(prefix: int, generation: GenerationDefaults) -> int:
+    """Positions that a cache of fixed size has for a caption after ``prefix`` of them."""
+    longest = prefix + len(generation.prompt) + generation.max_new_tokens
+    return -(-longest // _ROOM_STEP) * _ROOM_STEP
 
 
 def prefix_for(spec: CaptionerSpec, layout: Layout, count: int) -> Prefix:

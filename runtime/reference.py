@@ -32,7 +32,7 @@ class ReferenceCaptioner:
         check = bundle.manifest.check
         self.passes = 1 if check is None else check.answer_passes
         self._preprocessing = own.manifest.preprocessing
-        self._captioner = OnnxCaptioner(own, provider, strict=strict)
+        self._captioner = OnnxCaptioner(own, provider, strict=strict, views=self.passes)
 
     def canvas(self, frame: Frame) -> Pixels:
         """The frame at its own size: (height, width, 3) uint8 RGB."""

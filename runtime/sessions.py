@@ -7,6 +7,7 @@ onnxruntime's own fallback is turned off: it prints to standard output, where th
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from io import StringIO
@@ -14,9 +15,11 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
-from srd_edge.errors import BundleError, ProviderError, UsageError
+from srd_edge.errors import BundleError, ProviderError, SrdEdgeError, UsageError
 
 Provider: TypeAlias = Literal["auto", "cpu", "cuda", "tensorrt"]
+ProviderOptions: TypeAlias = Callable[[], Mapping[str, str]]
+"""Asked only when the provider is tried; an error of ours gives it up, with its reason."""
 
 _NAMES: Final = {
     "tensorrt": "TensorrtExecutionProvider",
@@ -27,6 +30,8 @@ _BEST_FIRST: Final = ("tensorrt", "cuda", "cpu")
 PROVIDERS: Final = _BEST_FIRST[::-1]
 _ERROR_SEVERITY: Final = 3
 _ENGINE: Final = b"EPContext"
+_NOT_INSTALLED: Final = "Please install TensorRT libraries"
+"""What onnxruntime 1.31 says where libnvinfer does not load, after the place in its source."""
 INSTALL: Final = {
     "cpu": 'pip install "srd-edge[cpu]"',
     "cuda": 'pip install "srd-edge[gpu]", or use --provider cpu',
@@ -57,6 +62,7 @@ def open_session(
     strict: bool = False,
     threads: int | None = None,
     profile: Path | None = None,
+    tensorrt: ProviderOptions = dict,
 ) -> Session:
     """Open an ONNX graph.
 
@@ -67,6 +73,7 @@ def open_session(
             best takes the graph and ``fallback`` says so.
         threads: within one operator; None for ``usable_cores()``.
         profile: where the session writes what it does until ``end_profiling``; None for nowhere.
+        tensorrt: options of the TensorRT provider, as ``tensorrt_provider.options_for`` has them.
 
     Raises:
         ProviderError: no onnxruntime; or, when strict, no such provider.
@@ -86,7 +93,7 @@ def open_session(
     missed: list[str] = []
     for name in _BEST_FIRST[first:-1]:
         if _NAMES[name] in compiled:
-            session, reason = _attempt(runtime, model, name, threads, profile)
+            session, reason = _attempt(runtime, model, name, threads, profile, tensorrt)
         else:
             session, reason = None, f"{name} is not in this onnxruntime"
         if session is not None:
@@ -153,19 +160,30 @@ def _notice(provider: str, missed: list[str]) -> str | None:
 
 
 def _attempt(
-    runtime: Any, model: Path | str | bytes, name: str, threads: int | None, profile: Path | None
+    runtime: Any,
+    model: Path | str | bytes,
+    name: str,
+    threads: int | None,
+    profile: Path | None,
+    tensorrt: ProviderOptions,
 ) -> tuple[Any | None, str]:
     """The graph on one accelerator, or None and the reason."""
     # CUDA from pip lies where the loader does not look. What this prints is not for our output.
     with suppress(Exception), redirect_stdout(StringIO()):
         runtime.preload_dlls()
     try:
-        session = _open(runtime, model, name, threads, profile)
-    except BundleError as error:
-        return None, f"{name} failed: {error.found}"
+        options = tensorrt() if name == "tensorrt" else {}
+        session = _open(runtime, model, name, threads, profile, options)
+    except SrdEdgeError as error:
+        loaded = _NOT_INSTALLED not in error.found
+        return None, f"{name} failed: {error.found}" if loaded else _not_loaded(name)
     if _NAMES[name] not in session.get_providers():
-        return None, f"{name} did not load on this device"
+        return None, _not_loaded(name)
     return session, ""
+
+
+def _not_loaded(name: str) -> str:
+    return f"{name} did not load on this device"
 
 
 def _open(
@@ -174,6 +192,7 @@ def _open(
     provider: str,
     threads: int | None,
     profile: Path | None,
+    chosen: Mapping[str, str] | None = None,
 ) -> Any:
     # Each takes the nodes that the ones before it cannot run.
     compiled = runtime.get_available_providers()
@@ -195,7 +214,11 @@ def _open(
         return runtime.InferenceSession(
             source,
             options,
-            providers=[name for name in names if name in compiled],
+            providers=[
+                (name, dict(chosen)) if chosen and name == _NAMES[provider] else name
+                for name in names
+                if name in compiled
+            ],
             enable_fallback=0,
         )
     except Exception as error:  # its own errors have no base but Exception

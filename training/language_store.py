@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
+from srd_edge.runtime.cache_folder import cache_folder
 from srd_edge.training.language import (
     LanguageModel,
     SentenceEncoder,
@@ -26,11 +26,6 @@ from srd_edge.training.language import (
 _T = TypeVar("_T")
 _RECIPE: Final = 1
 """Of the fitting: another number when it changes, so that what was kept is fitted anew."""
-
-
-def cache_folder() -> Path:
-    """Where what is dear to make and can be made again is kept."""
-    return Path(os.environ.get("SRD_EDGE_CACHE") or Path.home() / ".cache" / "srd-edge")
 
 
 def open_language_models(

@@ -16,7 +16,6 @@ import torch
 from torch import nn
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
-from srd_edge.errors import UsageError
 from srd_edge.export.component import Component
 
 PAST_LENGTH: Final = "past_length"
@@ -107,19 +106,11 @@ class Fixed(Growing):
         return self._read(tensors[: self.count], tensors[self.count], tensors[self.count + 1 :])
 
 
-def with_fixed_cache(decoder: Component, family: str) -> Component:
-    """The same decoder with a cache of fixed size.
-
-    Raises:
-        UsageError: one that counts by the length of its cache.
-    """
+def with_fixed_cache(decoder: Component) -> Component | None:
+    """The same decoder with a cache of fixed size; None where its cache can only grow."""
     growing = decoder.module
     if not isinstance(growing, Growing) or getattr(growing.decoder, "grows_only", False):
-        raise UsageError(
-            expected="a captioner whose decoder can be given a cache of fixed size",
-            found=f"one of the family {family}",
-            do="export it with --target cpu",
-        )
+        return None
     fixed = Fixed(growing.decoder, growing.count, growing.layers).eval()
     inputs, dynamic = {}, {}
     for number, (name, tensor) in enumerate(decoder.inputs.items()):

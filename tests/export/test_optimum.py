@@ -22,8 +22,8 @@ from srd_edge.export.onnx_directory import OnnxDirectoryConfig, bundle_directory
 from srd_edge.export.parity import is_tied, transformers_tokens
 from srd_edge.export.source import open_source
 from srd_edge.kernels.preprocess import Preprocessing, to_canvas, to_tensor
+from srd_edge.runtime.cache_folder import cache_folder
 from srd_edge.runtime.captioning import OnnxCaptioner
-from srd_edge.training.language_store import cache_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 CONSTRAINTS = ROOT / "constraints-optimum.txt"

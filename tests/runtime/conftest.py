@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +16,18 @@ from srd_edge.kernels.frames import Pixels
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.check_specs import Limit
 from srd_edge.runtime.records import Observation
+
+
+@pytest.fixture(scope="session")
+def recorded() -> Callable[[str], dict[str, Any]]:
+    """The lists in tests/recorded, by name: what published packages hold."""
+    folder = Path(__file__).resolve().parents[1] / "recorded"
+
+    def read(name: str) -> dict[str, Any]:
+        data: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        return data
+
+    return read
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ class Runtime:
 
     def __init__(self, compiled: list[str], loads: list[str], raises: str = "") -> None:
         self.compiled, self.loads, self.raises = compiled, loads, raises
-        self.opened: list[list[str]] = []
+        self.opened: list[list[Any]] = []
+        self.says = "cannot\nwork"
 
     def get_available_providers(self) -> list[str]:
         return self.compiled
@@ -50,13 +51,13 @@ class Runtime:
         def add_session_config_entry(self, key: str, value: str) -> None: ...
 
     def InferenceSession(  # noqa: N802
-        self, model: Any, options: Any, *, providers: list[str], enable_fallback: int
+        self, model: Any, options: Any, *, providers: list[Any], enable_fallback: int
     ) -> Any:
         assert enable_fallback == 0
         assert options.intra_op_num_threads == usable_cores()
         self.opened.append(providers)
         if model == b"broken" or self.raises in providers:
-            raise Exception("cannot\nwork")
+            raise Exception(self.says)
         used = [name for name in providers if name in self.loads]
         return SimpleNamespace(get_providers=lambda: used)
 
@@ -139,6 +140,50 @@ def test_choice(
     if told is not None and asked != "auto":
         with pytest.raises(ProviderError, match=told):
             open_session(b"graph", asked, strict=True)
+
+
+@pytest.mark.parametrize("provider", ["auto", "tensorrt"])
+def test_tensorrts_options_are_tensorrts_alone(
+    monkeypatch: pytest.MonkeyPatch, provider: Any
+) -> None:
+    runtime = install(monkeypatch, Runtime(ALL, [CUDA, CPU]))
+    options = {"trt_engine_cache_enable": "1"}
+    assert open_session(b"graph", provider, tensorrt=lambda: options).provider == "cuda"
+    assert runtime.opened == [[(TENSORRT, options), CUDA, CPU], [CUDA, CPU]]
+
+
+@pytest.mark.parametrize("provider", ["cpu", "cuda"])
+def test_tensorrts_options_are_not_asked_for_without_it(
+    monkeypatch: pytest.MonkeyPatch, provider: Any
+) -> None:
+    install(monkeypatch, Runtime(ALL, ALL))
+
+    def refuse() -> dict[str, str]:
+        raise AssertionError("asked")
+
+    assert open_session(b"graph", provider, tensorrt=refuse).provider == provider
+
+
+def test_a_tensorrt_that_does_not_load_is_said_so_in_few_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runtime = install(monkeypatch, Runtime(ALL, ALL, raises=TENSORRT))
+    runtime.says = "onnxruntime_pybind_state.cc:729 Please install TensorRT libraries as ..."
+    opened = open_session(b"graph", "tensorrt")
+    assert opened.fallback == "running on cuda: tensorrt did not load on this device"
+
+
+def test_a_graph_without_options_is_not_for_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> dict[str, str]:
+        raise BundleError(expected="no", found="an empty past", do="leave it to CUDA")
+
+    install(monkeypatch, Runtime(ALL, ALL))
+    opened = open_session(b"graph", "tensorrt", tensorrt=refuse)
+    assert opened.provider == "cuda"
+    assert opened.fallback == "running on cuda: tensorrt failed: an empty past"
+    assert open_session(b"graph", "auto", tensorrt=refuse).fallback is None
+    with pytest.raises(ProviderError, match="empty past"):
+        open_session(b"graph", "tensorrt", strict=True, tensorrt=refuse)
 
 
 def test_a_provider_that_fails_is_given_up_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from srd_edge.runtime.cache_folder import cache_folder
 from srd_edge.training import language_store
 from srd_edge.training.language import (
     LanguageModel,
@@ -14,7 +15,7 @@ from srd_edge.training.language import (
     fit_language_model,
     fit_sentence_encoder,
 )
-from srd_edge.training.language_store import cache_folder, open_language_models
+from srd_edge.training.language_store import open_language_models
 
 GROUPS = [["a red square", "a square, red"], ["a blue square", "a square, blue"]]
 
