@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 RUNTIME_VENV := .venv-runtime
 RUNTIME_BIN := $(RUNTIME_VENV)/bin
 CONSTRAINTS := constraints-dev.txt
+# Two files of tests at a time: what a file's tests share is made once.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
 
 # The folders of the tree are importable under bare names when the current directory is on
@@ -23,10 +25,10 @@ demo: $(RUNTIME_VENV)/.installed ## Defend the built-in clip with the built-in b
 	$(RUNTIME_BIN)/srd-edge run --video demo --compare -o demo.jsonl --annotate demo.webm
 
 test: lint ## Run every check and every test but the slow ones.
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest $(SIDE_BY_SIDE) -m "not slow"
 
 test-slow: lint ## Run every check and every test, the slow ones too.
-	$(BIN)/pytest
+	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 lint: $(VENV)/.installed ## Run ruff, mypy and import-linter.
 	$(BIN)/ruff check

@@ -99,11 +99,13 @@ def _told(described: Mapping[str, Any], indent: str = "") -> list[str]:
             lines.append(f"    {side}: {'; '.join(shown)}{f'; {more} more' * bool(more)}")
     parity = described["parity"]
     if parity:
-        lines.append(
+        line = (
             f"  parity: {parity['captions_equal']:.0%} of {parity['captions']} captions and "
-            f"{parity['tokens_equal']:.1%} of tokens as in PyTorch; CIDEr-D {parity['cider_d']:.2f}"
-            f" of {parity['cider_d_pytorch']:.2f}"
+            f"{parity['tokens_equal']:.1%} of tokens as in PyTorch"
         )
+        if "cider_d" in parity:  # bundles of before it was measured have none
+            line += f"; CIDEr-D {parity['cider_d']:.2f} of {parity['cider_d_pytorch']:.2f}"
+        lines.append(line)
     versions = described["provenance"].get("versions", {})
     if versions:
         lines.append("  made with " + ", ".join(f"{k} {v}" for k, v in versions.items()))

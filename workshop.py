@@ -329,15 +329,18 @@ def _bundle_directory(flags: dict[str, Any]) -> None:
     from srd_edge.export.onnx_directory import OnnxDirectoryConfig, bundle_directory
 
     source = click.get_current_context().get_parameter_source
-    given = [name for name in ("policy", "data") if source(name) is ParameterSource.COMMANDLINE]
+    pointless = ("policy", "data", "target")
+    given = [name for name in pointless if source(name) is ParameterSource.COMMANDLINE]
     if given:
         raise UsageError(
-            expected="neither --policy nor --data for a captioner that is ONNX already",
+            expected="neither --policy nor --data nor --target for a captioner that is ONNX already",
             found=f"--{given[0]}",
             do="leave it out, or export the captioner from its PyTorch weights",
         )
-    del flags["policy"]
-    config = OnnxDirectoryConfig(captioner=Path(flags.pop("captioner")), **flags)
+    precision = flags.pop("precision") or "fp32"
+    del flags["policy"], flags["target"]
+    captioner = Path(flags.pop("captioner"))
+    config = OnnxDirectoryConfig(captioner=captioner, precision=precision, **flags)
     bundle_directory(config, _say)
     _say_run(config.output)
 

@@ -667,7 +667,7 @@ def test_the_command_refuses_what_makes_no_sense(
 ) -> None:
     directory = directory_of(vit_gpt2_model, made("kept"), tmp_path / "model", "optimum")
     words = ["export", "--captioner", str(directory), "-o", str(tmp_path / "bundle")]
-    for flag in ("--policy", "--data"):
+    for flag in ("--policy", "--data", "--target"):
         refused = CliRunner().invoke(cli, [*words, flag, str(tmp_path)])
         assert isinstance(refused.exception, UsageError)
         assert f"found {flag}" in str(refused.exception)

@@ -17,7 +17,13 @@ from srd_edge.errors import BundleError, RunError, UsageError
 from srd_edge.kernels.actions import DEFAULT_TABLE, SRD_TABLE
 from srd_edge.kernels.preprocess import Preprocessing
 from srd_edge.runtime import bundle as bundle_module
-from srd_edge.runtime.bundle import MANIFEST_FILE, MAX_MANIFEST_BYTES, read_bundle, write_bundle
+from srd_edge.runtime.bundle import (
+    MANIFEST_FILE,
+    MAX_FILE_BYTES,
+    MAX_MANIFEST_BYTES,
+    read_bundle,
+    write_bundle,
+)
 from srd_edge.runtime.bundle_specs import (
     CaptionerSpec,
     ObservationSpec,
@@ -208,7 +214,7 @@ def twice(root: Path) -> None:
 
 
 def huge(root: Path) -> None:
-    edit(root, lambda data: data["files"][0].update(bytes=(4 << 30) + 1))
+    edit(root, lambda data: data["files"][0].update(bytes=MAX_FILE_BYTES + 1))
 
 
 def other_policy(root: Path) -> None:
