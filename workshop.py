@@ -333,7 +333,7 @@ def _bundle_directory(flags: dict[str, Any]) -> None:
     given = [name for name in pointless if source(name) is ParameterSource.COMMANDLINE]
     if given:
         raise UsageError(
-            expected="neither --policy nor --data nor --target for a captioner that is ONNX already",
+            expected="no --policy, --data or --target for a captioner that is ONNX already",
             found=f"--{given[0]}",
             do="leave it out, or export the captioner from its PyTorch weights",
         )
