@@ -80,12 +80,13 @@ def doctor(bundle: Path | None, as_json: bool) -> None:
 def _told(described: Mapping[str, Any], indent: str = "") -> list[str]:
     """The description of a bundle for people."""
     width, height = described["canvas"]
+    canvas = "pictures of any size, tiles" if described["tiling"] else "canvas"
     defence = "defended" if described["defended"] else "undefended"
     size_mb = described["bytes"] / 1e6
     lines = [
         f"{described['directory']}: {size_mb:.1f} MB, schema {described['schema']}",
         f"  {described['family']}, {described['decoding']}, {described['precision']}, opset "
-        f"{described['opset']}, canvas {width} x {height}, {defence}",
+        f"{described['opset']}, {canvas} {width} x {height}, {defence}",
     ]
     for path, graph in described["graphs"].items():
         most = ", ".join(f"{n} {name}" for name, n in list(graph["operators"].items())[:6])

@@ -51,6 +51,7 @@ def inspect_bundle(bundle: Bundle) -> dict[str, Any]:
         "opset": manifest.opset,
         "bytes": sum(entry.bytes for entry in manifest.files),
         "canvas": [manifest.preprocessing.width, manifest.preprocessing.height],
+        "tiling": manifest.preprocessing.to_json()["tiling"],
         "generation": manifest.generation.to_json(),
         "defended": manifest.policy is not None,
         "checked": manifest.check is not None,

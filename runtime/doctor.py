@@ -20,7 +20,9 @@ import numpy as np
 
 from srd_edge import __version__
 from srd_edge.errors import SrdEdgeError
+from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.runtime.bundle import Bundle, read_bundle
+from srd_edge.runtime.captioning import encoder_inputs
 from srd_edge.runtime.sessions import INSTALL, PROVIDERS, Provider, open_session, usable_cores
 from srd_edge.runtime.tensorrt_provider import options_for
 
@@ -79,9 +81,8 @@ def examine_provider(bundle: Bundle, name: str) -> ProviderReport:
     """Run the encoder of ``bundle`` on one provider, and on the CPU beside it."""
     path = bundle.path(bundle.manifest.captioner.components["encoder"])
     spec = bundle.manifest.preprocessing
-    shape = (1, 3, spec.height, spec.width)
-    pixels = np.random.default_rng(0).standard_normal(shape, np.float32)
-    feed = {"pixel_values": pixels}
+    noise = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, 3), np.uint8)
+    feed = encoder_inputs(to_canvas(noise, spec), spec)
     try:
         with tempfile.TemporaryDirectory() as folder:
             opened = open_session(

@@ -13,6 +13,7 @@ from srd_edge.export.families.prefix import (
     CausalDecoder,
     Embedding,
     chat_prompt,
+    generated,
     prefix_components,
     prefix_spec,
     whole_prompt,
@@ -55,14 +56,12 @@ class Llava(Family):
     ) -> list[list[int]]:
         rows, columns = self.grid(model, *pixel_values.shape[2:])
         ids = whole_prompt(prompt, model.config.image_token_id, rows * columns, len(pixel_values))
-        tokens = model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
+        return generated(
+            model,
+            ids,
             pixel_values=pixel_values,
             **settings,
         )
-        made: list[list[int]] = tokens[:, ids.shape[1] :].tolist()
-        return made
 
 
 class LlavaVision(nn.Module):

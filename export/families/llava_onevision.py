@@ -15,6 +15,7 @@ from srd_edge.export.families.prefix import (
     CausalDecoder,
     Embedding,
     chat_prompt,
+    generated,
     prefix_components,
     whole_ids,
 )
@@ -72,15 +73,13 @@ class LlavaOnevision(Llava):
         features = len(_tiling(model.config).gathered(layout)[0])
         spec = self.prompted(model, prompt, {})
         ids = whole_ids(spec, layout, features, model.config.image_token_id)
-        tokens = model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
+        return generated(
+            model,
+            ids,
             pixel_values=pixel_values[None],
             image_sizes=torch.tensor([[layout.height, layout.width]]),
             **settings,
         )
-        made: list[list[int]] = tokens[:, ids.shape[1] :].tolist()
-        return made
 
 
 class _Vision(nn.Module):

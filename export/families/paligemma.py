@@ -13,6 +13,7 @@ from srd_edge.export.families.family import Family, Prompt, encoder
 from srd_edge.export.families.prefix import (
     CausalDecoder,
     Embedding,
+    generated,
     prefix_components,
     prefix_spec,
     whole_prompt,
@@ -73,15 +74,13 @@ class PaliGemma(Family):
     ) -> list[list[int]]:
         rows, columns = self.grid(model, *pixel_values.shape[2:])
         ids = whole_prompt(prompt, model.config.image_token_id, rows * columns, len(pixel_values))
-        tokens = model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
+        return generated(
+            model,
+            ids,
             token_type_ids=torch.zeros_like(ids),
             pixel_values=pixel_values,
             **settings,
         )
-        made: list[list[int]] = tokens[:, ids.shape[1] :].tolist()
-        return made
 
 
 class _Vision(nn.Module):

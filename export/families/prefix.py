@@ -164,6 +164,14 @@ def starts_itself(tokenizer: Any, text: str) -> bool:
     return tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token)
 
 
+def generated(model: Any, ids: torch.Tensor, **inputs: Any) -> list[list[int]]:
+    """The ids that transformers' own ``generate`` adds to (B, L) ``ids``."""
+    mask = torch.ones_like(ids)
+    tokens = model.generate(input_ids=ids, attention_mask=mask, **inputs)
+    made: list[list[int]] = tokens[:, ids.shape[1] :].tolist()
+    return made
+
+
 def whole_ids(spec: CaptionerSpec, layout: Layout, count: int, image_token: int) -> torch.Tensor:
     """(1, length) ids of a whole prompt as transformers wants them.
 

@@ -21,6 +21,7 @@ from srd_edge.export.families.family import Family, Prompt
 from srd_edge.export.families.prefix import (
     Embedding,
     chat_prompt,
+    generated,
     prefix_components,
     prefix_spec,
     whole_ids,
@@ -80,16 +81,14 @@ class QwenVl(Family):
         count = layout.rows * layout.columns
         ids = whole_ids(self.prompted(model, prompt, {}), layout, count, config.image_token_id)
         merge = config.vision_config.spatial_merge_size
-        tokens = model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
+        return generated(
+            model,
+            ids,
             mm_token_type_ids=(ids == config.image_token_id).int(),
             pixel_values=_patches(pixel_values, config.vision_config, frames=True)[0],
             image_grid_thw=torch.tensor([[1, layout.rows * merge, layout.columns * merge]]),
             **settings,
         )
-        made: list[list[int]] = tokens[:, ids.shape[1] :].tolist()
-        return made
 
 
 class _Vision(nn.Module):

@@ -14,6 +14,7 @@ from srd_edge.export.families.prefix import (
     CausalDecoder,
     Embedding,
     chat_prompt,
+    generated,
     prefix_components,
     prefix_spec,
     whole_ids,
@@ -77,14 +78,12 @@ class SmolVlm(Family):
         patches = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
         features = layout.seen * patches // config.scale_factor**2
         ids = whole_ids(self.prompted(model, prompt, {}), layout, features, config.image_token_id)
-        tokens = model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
+        return generated(
+            model,
+            ids,
             pixel_values=pixel_values[None],
             **settings,
         )
-        made: list[list[int]] = tokens[:, ids.shape[1] :].tolist()
-        return made
 
 
 class _Vision(nn.Module):
