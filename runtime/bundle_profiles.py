@@ -54,7 +54,7 @@ def profiled_graph(bundle: Bundle, role: str, *, views: int = 1) -> ProfiledGrap
         UsageError: the bundle has no such graph.
         BundleError: a graph with axes that the manifest says nothing of, or of no fixed length.
     """
-    file = _file(bundle.manifest, role)
+    file = graph_file(bundle.manifest, role)
     header = read_header(bundle.path(file))
     return ProfiledGraph(
         path=bundle.path(file),
@@ -68,7 +68,8 @@ def profiled_graph(bundle: Bundle, role: str, *, views: int = 1) -> ProfiledGrap
     )
 
 
-def _file(manifest: Manifest, role: str) -> str:
+def graph_file(manifest: Manifest, role: str) -> str:
+    """The file of a component of the captioner, of "policy" or of "language"."""
     files = dict(manifest.captioner.components)
     if manifest.policy is not None:
         files["policy"] = manifest.policy.file

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -19,10 +18,10 @@ from srd_edge.kernels.preprocess import Preprocessing, to_tensor
 from srd_edge.kernels.tiling import AnyResolution, Layout
 from srd_edge.runtime.bundle import Bundle
 from srd_edge.runtime.bundle_specs import FEATURES, TOKENIZER_FILE
-from srd_edge.runtime.decoders import Encoded, State, open_decoder, ort_value
+from srd_edge.runtime.decoders import Encoded, State, open_decoder
+from srd_edge.runtime.graphs import host_value, open_graph
 from srd_edge.runtime.search import Line, Search, log_softmax
-from srd_edge.runtime.sessions import Provider, open_session
-from srd_edge.runtime.tensorrt_provider import options_for, warm_up
+from srd_edge.runtime.sessions import Provider
 from srd_edge.runtime.tokenizer import CaptionTokenizer
 
 _NEVER: Final = float("inf")
@@ -80,15 +79,11 @@ class OnnxCaptioner:
         views: int = 1,
     ) -> None:
         manifest = bundle.manifest
-        path = bundle.path(manifest.captioner.components["encoder"])
-        told = partial(options_for, bundle, "encoder", views=views)
-        encoder = open_session(path, provider, strict=strict, tensorrt=told)
-        warm_up(encoder, bundle, "encoder", views=views)
         self._views = views
+        self._encoder = open_graph(bundle, "encoder", provider, strict=strict, views=views)
         self._decoder = open_decoder(bundle, provider, strict=strict)
-        self.provider = encoder.provider
-        self.fallback = encoder.fallback or self._decoder.session.fallback
-        self._encoder = encoder.session
+        self.provider = self._encoder.provider
+        self.fallback = self._encoder.fallback or self._decoder.graph.fallback
         self._settings = manifest.generation
         self._preprocessing: Preprocessing = manifest.preprocessing
         self._tokenizer = CaptionTokenizer(bundle.path(TOKENIZER_FILE))
@@ -119,7 +114,7 @@ class OnnxCaptioner:
         memory = zip(*(view.memory for view in views), strict=True)
         return Encoded(
             np.concatenate([view.features for view in views]),
-            tuple(ort_value(np.concatenate([part.numpy() for part in parts])) for parts in memory),
+            tuple(host_value(np.concatenate([part.numpy() for part in parts])) for parts in memory),
             views[0].layout,
         )
 
@@ -187,8 +182,8 @@ class OnnxCaptioner:
         return [self._tokenizer.decode(line.tokens) for line in lines]
 
     def _encode(self, inputs: dict[str, NDArray[Any]], layout: Layout) -> Encoded:
-        feed = {name: ort_value(array) for name, array in inputs.items()}
-        features, *memory = self._encoder.run_with_ort_values(self._encoder_outputs, feed)
+        feed = {name: host_value(array) for name, array in inputs.items()}
+        features, *memory = self._encoder.run(self._encoder_outputs, feed)
         return Encoded(features.numpy(), tuple(memory), layout)
 
     def _logits_before_each(self, state: State, ids: list[int]) -> NDArray[np.float32]:

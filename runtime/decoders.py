@@ -3,7 +3,7 @@
 *Cross-attention*: the encoder graph gives every decoder layer's cross-attention keys and values,
 once a picture; the decoder graph takes token ids. *Prefix*: the encoder graph gives the picture as
 embeddings, which stand among those of the prompt at the head of what the decoder reads. Either way
-keys and values go round as OrtValues, without a copy into numpy but for a beam search.
+keys and values go round as values of the device, without a copy into numpy but for a beam search.
 
 Graphs that others exported have a third kind of decoder: `runtime/merged_decoder.py`.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, Final, Protocol, cast
 
 import numpy as np
@@ -21,12 +20,15 @@ from numpy.typing import NDArray
 from srd_edge.kernels.tiling import Layout
 from srd_edge.runtime.bundle import Bundle
 from srd_edge.runtime.bundle_specs import HIDDEN_STATE_KINDS
+from srd_edge.runtime.graphs import Graph, Value, host_value, open_graph
 from srd_edge.runtime.prefixes import Prefix, cache_room, prefix_for
-from srd_edge.runtime.sessions import Provider, Session, open_session
-from srd_edge.runtime.tensorrt_provider import options_for
+from srd_edge.runtime.resident_cache import LOGITS, ResidentCache
+from srd_edge.runtime.sessions import Provider
 
 _LAYOUTS_KEPT: Final = 64
 """Of pictures of different sizes; the words around each are embedded once."""
+_CACHES_KEPT: Final = 4
+"""Of fixed size: greedy and beams, one view and several, prefixes of different length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Encoded:
 
     Args:
         features: (P, N, C) float32, what the policy looks at; of tiles, P counts them all.
-        memory: OrtValues that the decoder needs of the picture: cross-attention keys and values
+        memory: values that the decoder needs of the picture: cross-attention keys and values
             in the order of ``kv_names``, its embeddings, or the encoder's hidden states.
         layout: of the canvas that it came from.
     """
@@ -56,12 +58,13 @@ class State:
 
     Args:
         rows: captions that are made side by side.
-        past: keys and values, as OrtValues.
+        past: keys and values, as values of the device.
         read: positions in the cache.
         said: token ids read, those of a prefix not counted.
         begins: position of the first of them, where positions are an input.
         logits: (rows, V) after a prefix; None where nothing was read that a token could follow.
         constant: inputs that stay the same.
+        room: positions that the cache has, where it is of fixed size.
     """
 
     rows: int
@@ -71,6 +74,7 @@ class State:
     begins: int = 0
     logits: NDArray[np.float32] | None = None
     constant: Mapping[str, Any] = field(default_factory=dict)
+    room: int = 0
 
 
 class Decoder(Protocol):
@@ -78,7 +82,7 @@ class Decoder(Protocol):
 
     prompt: tuple[int, ...]
     """Ids of all that is read before a caption, but for the picture."""
-    session: Session
+    graph: Graph
 
     def start(self, encoded: Encoded) -> State:
         """Ready to read token ids; a row for each picture or view."""
@@ -114,15 +118,14 @@ class _KeyValueDecoder:
     """What both kinds share: a graph whose keys and values go round."""
 
     def __init__(self, bundle: Bundle, provider: Provider, *, strict: bool) -> None:
-        self._spec = bundle.manifest.captioner
-        path = bundle.path(self._spec.components["decoder"])
-        told = partial(options_for, bundle, "decoder")
-        self.session = open_session(path, provider, strict=strict, tensorrt=told)
-        self._graph = self.session.session
-        self._past_names = self._spec.kv_names("past_key_values", "decoder")
-        self._outputs = ["logits", *self._spec.kv_names("present", "decoder")]
+        self._spec = spec = bundle.manifest.captioner
+        self._fixed = spec.cache == "fixed"
+        self.graph = open_graph(bundle, "decoder", provider, strict=strict, record=self._fixed)
+        self._past_names = spec.kv_names("past_key_values", "decoder")
+        self._present_names = spec.kv_names("present", "decoder")
         self._generation = bundle.manifest.generation
-        self._nothing: dict[tuple[int, int], tuple[Any, ...]] = {}
+        self._nothing: dict[int, tuple[Value, ...]] = {}
+        self._caches: dict[tuple[int, int], ResidentCache] = {}
 
     def repeat(self, state: State, times: int) -> State:
         return repeated(state, times)
@@ -130,28 +133,41 @@ class _KeyValueDecoder:
     def reorder(self, state: State, rows: NDArray[np.int64]) -> State:
         return reordered(state, rows)
 
-    def _run(
-        self, state: State, feed: dict[str, Any], count: int
-    ) -> tuple[NDArray[np.float32], State]:
-        """Logits after ``count`` more positions, and the state that has read them."""
-        feed |= state.constant
-        if self._spec.cache == "fixed":
-            feed["past_length"] = ort_value(np.array([state.read], np.int64))
-        feed.update(zip(self._past_names, state.past, strict=True))
-        logits, *past = self._graph.run_with_ort_values(self._outputs, feed)
-        after = replace(state, past=tuple(past), read=state.read + count, logits=None)
-        return logits.numpy(), after
+    def _started(self, rows: int, prefix: int = 0, **given: Any) -> State:
+        """With nothing in the cache, for a caption after ``prefix`` positions."""
+        if self._fixed:
+            return State(rows, (), room=cache_room(prefix, self._generation), **given)
+        if rows not in self._nothing:
+            nothing = np.zeros((rows, self._spec.heads, 0, self._spec.head_dim), np.float32)
+            types = [self.graph.types[name] for name in self._past_names]
+            self._nothing[rows] = tuple(host_value(nothing.astype(kind)) for kind in types)
+        return State(rows, self._nothing[rows], **given)
 
-    def _empty_past(self, rows: int, prefix: int = 0) -> tuple[Any, ...]:
-        """A cache with nothing in it, for a caption after ``prefix`` positions."""
-        fixed = self._spec.cache == "fixed"
-        room = cache_room(prefix, self._generation) if fixed else 0
-        if (rows, room) not in self._nothing:
-            if len(self._nothing) == _LAYOUTS_KEPT:
-                self._nothing.clear()
-            nothing = np.zeros((rows, self._spec.heads, room, self._spec.head_dim), np.float32)
-            self._nothing[rows, room] = tuple(ort_value(nothing) for _ in self._past_names)
-        return self._nothing[rows, room]
+    def _run(
+        self, state: State, feed: dict[str, Value], count: int, answers: int
+    ) -> tuple[NDArray[np.float32], State]:
+        """Logits of ``answers`` of ``count`` more positions, and the state that has read them."""
+        if self._fixed:
+            feed["past_length"] = host_value(np.array([state.read], np.int64))
+            cache, step = self._cache(state), count == answers == 1
+            found, past = cache.read(state.past, feed, state.constant, answers, step=step)
+        else:
+            feed |= state.constant
+            feed.update(zip(self._past_names, state.past, strict=True))
+            logits, *present = self.graph.run([LOGITS, *self._present_names], feed)
+            found, past = np.asarray(logits.numpy(), np.float32), tuple(present)
+        return found, replace(state, past=past, read=state.read + count, logits=None)
+
+    def _cache(self, state: State) -> ResidentCache:
+        size = state.rows, state.room
+        if size not in self._caches:
+            if len(self._caches) == _CACHES_KEPT:
+                self._caches.clear()
+            shape = (state.rows, self._spec.heads, state.room, self._spec.head_dim)
+            self._caches[size] = ResidentCache(
+                self.graph, self._past_names, self._present_names, shape
+            )
+        return self._caches[size]
 
 
 class CrossAttentionDecoder(_KeyValueDecoder):
@@ -163,13 +179,13 @@ class CrossAttentionDecoder(_KeyValueDecoder):
         self._memory_names = self._spec.kv_names("past_key_values", "encoder")
 
     def start(self, encoded: Encoded) -> State:
-        rows = encoded.rows
         constant = dict(zip(self._memory_names, encoded.memory, strict=True))
-        return State(rows, self._empty_past(rows), constant=constant)
+        return self._started(encoded.rows, constant=constant)
 
     def advance(self, state: State, ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], State]:
-        logits, after = self._run(state, {"input_ids": ort_value(ids)}, ids.shape[1])
-        return logits, replace(after, said=state.said + ids.shape[1])
+        count = ids.shape[1]
+        logits, after = self._run(state, {"input_ids": host_value(ids)}, count, count)
+        return logits, replace(after, said=state.said + count)
 
 
 class PrefixDecoder(_KeyValueDecoder):
@@ -177,14 +193,12 @@ class PrefixDecoder(_KeyValueDecoder):
 
     def __init__(self, bundle: Bundle, provider: Provider, *, strict: bool) -> None:
         super().__init__(bundle, provider, strict=strict)
-        path = bundle.path(self._spec.components["embed_tokens"])
         # Where the decoder is: rows of a table are not worth a way to another provider.
-        beside = cast("Provider", self.session.provider)
-        self._embedder = open_session(path, beside, strict=strict).session
-        self._embedder_takes = {value.name for value in self._embedder.get_inputs()}
+        beside = cast("Provider", self.graph.provider)
+        self._embedder = open_graph(bundle, "embed_tokens", beside, strict=strict)
         spec = self._spec
         self.prompt = (*spec.before, *spec.after, *bundle.manifest.generation.prompt)
-        self._prefixes: dict[tuple[Layout, int], tuple[Prefix, NDArray[np.float32] | None]] = {}
+        self._prefixes: dict[tuple[Layout, int], tuple[Prefix, NDArray[Any] | None]] = {}
 
     def start(self, encoded: Encoded) -> State:
         (picture,) = encoded.memory
@@ -192,32 +206,32 @@ class PrefixDecoder(_KeyValueDecoder):
         count *= pictures // rows
         prefix, words = self._prefix(encoded.layout, count)
         if words is not None:
-            whole = np.empty((rows, len(prefix.features), width), np.float32)
+            whole = np.empty((rows, len(prefix.features), width), words.dtype)
             whole[:, prefix.features] = picture.numpy().reshape(rows, count, width)
             whole[:, ~prefix.features] = words
-            picture = ort_value(whole)
+            picture = host_value(whole)
         last = np.array([len(prefix.features) - 1], np.int64)
-        feed = {"inputs_embeds": picture, "logits_to_keep": ort_value(last)}
+        feed = {"inputs_embeds": picture, "logits_to_keep": host_value(last)}
         if self._spec.positions == "grid":
-            feed["position_ids"] = ort_value(prefix.positions[:, None])
+            feed["position_ids"] = host_value(prefix.positions[:, None])
         length = len(prefix.features)
-        state = State(rows, self._empty_past(rows, length), begins=prefix.following)
-        logits, state = self._run(state, feed, length)
+        state = self._started(rows, length, begins=prefix.following)
+        logits, state = self._run(state, feed, length, 1)
         return replace(state, logits=logits[:, -1])
 
     def advance(self, state: State, ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], State]:
         count = ids.shape[1]
         feed = {
             "inputs_embeds": self._embed(ids, state.said),
-            "logits_to_keep": ort_value(np.arange(count, dtype=np.int64)),
+            "logits_to_keep": host_value(np.arange(count, dtype=np.int64)),
         }
         if self._spec.positions == "grid":
             first = state.begins + state.said
-            feed["position_ids"] = ort_value(np.tile(np.arange(first, first + count), (3, 1, 1)))
-        logits, after = self._run(state, feed, count)
+            feed["position_ids"] = host_value(np.tile(np.arange(first, first + count), (3, 1, 1)))
+        logits, after = self._run(state, feed, count, count)
         return logits, replace(after, said=state.said + count)
 
-    def _prefix(self, layout: Layout, count: int) -> tuple[Prefix, NDArray[np.float32] | None]:
+    def _prefix(self, layout: Layout, count: int) -> tuple[Prefix, NDArray[Any] | None]:
         """A picture's prefix, and the embeddings (W, D) of its words if there are any."""
         if (layout, count) not in self._prefixes:
             if len(self._prefixes) == _LAYOUTS_KEPT:
@@ -227,12 +241,12 @@ class PrefixDecoder(_KeyValueDecoder):
             self._prefixes[layout, count] = prefix, words
         return self._prefixes[layout, count]
 
-    def _embed(self, ids: NDArray[np.int64], said: int) -> Any:
-        """(R, S) ids -> (R, S, C), as an OrtValue; ``said`` ids came before them."""
-        feed = {"input_ids": ort_value(ids)}
-        if "position_ids" in self._embedder_takes:
-            feed["position_ids"] = ort_value(np.arange(said, said + ids.shape[1])[None])
-        return self._embedder.run_with_ort_values(["inputs_embeds"], feed)[0]
+    def _embed(self, ids: NDArray[np.int64], said: int) -> Value:
+        """(R, S) ids -> (R, S, C); ``said`` ids came before them."""
+        feed = {"input_ids": host_value(ids)}
+        if "position_ids" in self._embedder.types:
+            feed["position_ids"] = host_value(np.arange(said, said + ids.shape[1])[None])
+        return self._embedder.run(["inputs_embeds"], feed)[0]
 
 
 def repeated(state: State, times: int) -> State:
@@ -252,15 +266,8 @@ def reordered(state: State, rows: NDArray[np.int64]) -> State:
     """See ``Decoder.reorder``."""
     if np.array_equal(rows, np.arange(state.rows)):
         return state
-    return replace(state, past=tuple(ort_value(v.numpy()[rows]) for v in state.past))
+    return replace(state, past=tuple(host_value(v.numpy()[rows]) for v in state.past))
 
 
-def ort_value(array: NDArray[Any]) -> Any:
-    """The array as an ``onnxruntime.OrtValue``."""
-    from onnxruntime import OrtValue
-
-    return OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
-
-
-def _tiled(value: Any, times: int) -> Any:
-    return ort_value(np.concatenate([value.numpy()] * times))
+def _tiled(value: Value, times: int) -> Value:
+    return host_value(np.concatenate([value.numpy()] * times))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Final
 
 import numpy as np
 
 from srd_edge.runtime.bundle import Bundle
 from srd_edge.runtime.check_specs import LanguageSpec
-from srd_edge.runtime.sessions import Provider, open_session
-from srd_edge.runtime.tensorrt_provider import options_for, warm_up
+from srd_edge.runtime.graphs import host_value, open_graph
+from srd_edge.runtime.sessions import Provider
 from srd_edge.runtime.tokenizer import CaptionTokenizer
 
 LANGUAGE_OUTPUT: Final = "log_probabilities"
@@ -24,7 +23,7 @@ class OnnxLanguageModel:
     Args:
         bundle: a verified bundle that lists the files.
         spec: which of them, and the model's own tokens.
-        provider, strict: as in ``open_session``.
+        provider, strict: as in ``open_graph``.
     """
 
     def __init__(
@@ -33,10 +32,7 @@ class OnnxLanguageModel:
         self._spec = spec
         path = bundle.path(spec.file)
         threads = 1 if path.stat().st_size < _SMALL_BYTES else None
-        told = partial(options_for, bundle, "language")
-        opened = open_session(path, provider, strict=strict, threads=threads, tensorrt=told)
-        warm_up(opened, bundle, "language")
-        self._session = opened.session
+        self._graph = open_graph(bundle, "language", provider, strict=strict, threads=threads)
         self._tokenizer = CaptionTokenizer(bundle.path(spec.tokenizer))
 
     def log_probability(self, text: str, *, finished: bool = True) -> float:
@@ -48,5 +44,5 @@ class OnnxLanguageModel:
         if not ids:
             return 0.0
         row = np.array([[self._spec.start_token, *ids][: self._spec.max_tokens]], np.int64)
-        (values,) = self._session.run([LANGUAGE_OUTPUT], {"input_ids": row})
-        return float(values.sum())
+        (values,) = self._graph.run([LANGUAGE_OUTPUT], {"input_ids": host_value(row)})
+        return float(values.numpy().sum())

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from srd_edge.runtime.bundle import Bundle
 from srd_edge.runtime.bundle_specs import USE_CACHE_BRANCH
-from srd_edge.runtime.decoders import Encoded, State, ort_value, reordered, repeated
-from srd_edge.runtime.sessions import Provider, open_session
+from srd_edge.runtime.decoders import Encoded, State, reordered, repeated
+from srd_edge.runtime.graphs import Graph, host_value, open_graph
+from srd_edge.runtime.resident_cache import LOGITS
+from srd_edge.runtime.sessions import Provider
 
 HIDDEN_STATES: Final = "encoder_hidden_states"
 PICTURE_MASK: Final = "encoder_attention_mask"
@@ -27,13 +29,6 @@ COUNTED: Final = frozenset({"attention_mask", PICTURE_MASK, "position_ids", "cac
 """Inputs that tell no more than the lengths of the others: masks of ones, and positions."""
 KNOWN_INPUTS: Final = COUNTED | {"input_ids", HIDDEN_STATES, USE_CACHE_BRANCH}
 """What such a decoder may take besides its past."""
-_TYPES: Final = {
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
-    "tensor(int64)": np.int64,
-    "tensor(int32)": np.int32,
-    "tensor(bool)": np.bool_,
-}
 
 
 def present(past: str) -> str:
@@ -52,17 +47,16 @@ class MergedDecoder:
     def __init__(self, bundle: Bundle, provider: Provider, *, strict: bool) -> None:
         spec = bundle.manifest.captioner
         self.prompt = bundle.manifest.generation.prompt
-        path = bundle.path(spec.components["decoder"])
-        self.session = open_session(path, provider, strict=strict)
-        self._first = self._later = _Graph(self.session.session)
+        self.graph = open_graph(bundle, "decoder", provider, strict=strict)
+        self._first = self._later = _Takes(self.graph)
         if spec.decoding == "with-past":
-            path = bundle.path(spec.components["decoder_with_past"])
-            self._later = _Graph(open_session(path, provider, strict=strict).session)
+            later = open_graph(bundle, "decoder_with_past", provider, strict=strict)
+            self._later = _Takes(later)
         self._heads, self._head_dim = spec.heads, spec.head_dim
 
     def start(self, encoded: Encoded) -> State:
         (hidden,) = encoded.memory
-        seen = ort_value(np.ones(hidden.shape()[:2], np.int64))
+        seen = host_value(np.ones(hidden.shape()[:2], np.int64))
         constant = {HIDDEN_STATES: hidden, PICTURE_MASK: seen}
         return State(encoded.rows, (), constant=constant)
 
@@ -83,23 +77,23 @@ class MergedDecoder:
         return reordered(state, rows)
 
     def _call(
-        self, graph: _Graph, state: State, ids: NDArray[np.int64]
+        self, takes: _Takes, state: State, ids: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], State]:
         first, count = not state.said, ids.shape[1]
-        feed = {name: value for name, value in state.constant.items() if name in graph.types}
+        feed = {name: value for name, value in state.constant.items() if name in takes.types}
         made = self._made(state, ids)
         if first:
             nothing = np.empty((state.rows, self._heads, 0, self._head_dim), np.float32)
-            made |= dict.fromkeys((*graph.own, *graph.cross), nothing)
+            made |= dict.fromkeys((*takes.own, *takes.cross), nothing)
         else:
             feed.update(zip(self._later.own, state.past, strict=True))
         feed |= {
-            name: ort_value(value.astype(_TYPES[graph.types[name]], copy=False))
+            name: host_value(value.astype(takes.types[name], copy=False))
             for name, value in made.items()
-            if name in graph.types
+            if name in takes.types
         }
         kept = (*self._later.own, *(self._later.cross if first else ()))
-        logits, *given = graph.session.run_with_ort_values(["logits", *map(present, kept)], feed)
+        logits, *given = takes.graph.run([LOGITS, *map(present, kept)], feed)
         own = len(self._later.own)
         cross = dict(zip(kept[own:], given[own:], strict=True))
         return np.asarray(logits.numpy(), np.float32), replace(
@@ -122,15 +116,14 @@ class MergedDecoder:
         }
 
 
-class _Graph:
+class _Takes:
     """What a graph takes, by the names that it has.
 
     ``own`` and ``cross`` are its inputs for the keys and values of self- and cross-attention.
     """
 
-    def __init__(self, session: Any) -> None:
-        self.session = session
-        self.types: dict[str, str] = {value.name: value.type for value in session.get_inputs()}
+    def __init__(self, graph: Graph) -> None:
+        self.graph, self.types = graph, graph.types
         parts = {name: match["part"] for name in self.types if (match := PAST.fullmatch(name))}
         self.own = tuple(name for name, part in parts.items() if part != "encoder.")
         self.cross = tuple(name for name, part in parts.items() if part == "encoder.")

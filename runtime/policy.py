@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -11,9 +10,9 @@ from numpy.typing import NDArray
 
 from srd_edge.kernels.actions import ActionTable
 from srd_edge.runtime.bundle import Bundle
+from srd_edge.runtime.graphs import host_value, open_graph
 from srd_edge.runtime.records import Observation, logistic
-from srd_edge.runtime.sessions import Provider, open_session
-from srd_edge.runtime.tensorrt_provider import options_for, warm_up
+from srd_edge.runtime.sessions import Provider
 
 
 class Policy(Protocol):
@@ -29,7 +28,7 @@ class OnnxPolicy:
 
     Args:
         bundle: a verified bundle with a policy.
-        provider, strict: as in ``open_session``.
+        provider, strict: as in ``open_graph``.
     """
 
     def __init__(
@@ -37,20 +36,17 @@ class OnnxPolicy:
     ) -> None:
         if bundle.manifest.policy is None:
             raise ValueError("the bundle holds no policy")
-        path = bundle.path(bundle.manifest.policy.file)
         # Waking a second thread costs more than it computes in a graph this small.
-        told = partial(options_for, bundle, "policy")
-        opened = open_session(path, provider, strict=strict, threads=1, tensorrt=told)
-        warm_up(opened, bundle, "policy")
-        self._session, self.fallback = opened.session, opened.fallback
+        self._graph = open_graph(bundle, "policy", provider, strict=strict, threads=1)
+        self.fallback = self._graph.fallback
 
     def q_values(self, observation: Observation) -> NDArray[np.float32]:
         feed = {
-            "encoder_hidden_states": observation.features[None],
-            "coverage": observation.coverage[None],
+            "encoder_hidden_states": host_value(observation.features[None]),
+            "coverage": host_value(observation.coverage[None]),
         }
-        values: NDArray[np.float32] = self._session.run(["q_values"], feed)[0][0]
-        return values
+        (values,) = self._graph.run(["q_values"], feed)
+        return np.asarray(values.numpy()[0], np.float32)
 
 
 def choose(values: NDArray[np.float32], taken: Collection[int]) -> int:

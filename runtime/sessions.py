@@ -15,6 +15,8 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
+import numpy as np
+
 from srd_edge.errors import BundleError, ProviderError, SrdEdgeError, UsageError
 
 Provider: TypeAlias = Literal["auto", "cpu", "cuda", "tensorrt"]
@@ -28,6 +30,14 @@ _NAMES: Final = {
 }
 _BEST_FIRST: Final = ("tensorrt", "cuda", "cpu")
 PROVIDERS: Final = _BEST_FIRST[::-1]
+DTYPES: Final = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(bool)": np.bool_,
+}
+"""By the names that onnxruntime has for the types of a graph's inputs."""
 _ERROR_SEVERITY: Final = 3
 _ENGINE: Final = b"EPContext"
 _NOT_INSTALLED: Final = "Please install TensorRT libraries"
@@ -48,11 +58,13 @@ class Session:
         provider: the one that took the graph: cpu, cuda or tensorrt.
         fallback: why it is not the one that was asked for (or, with auto, not the GPU that this
             onnxruntime is built for), in one line to print; None if it is.
+        records: whether CUDA records calls, to play them again.
     """
 
     session: Any
     provider: str
     fallback: str | None = None
+    records: bool = False
 
 
 def open_session(
@@ -63,6 +75,7 @@ def open_session(
     threads: int | None = None,
     profile: Path | None = None,
     tensorrt: ProviderOptions = dict,
+    record: bool = False,
 ) -> Session:
     """Open an ONNX graph.
 
@@ -74,6 +87,8 @@ def open_session(
         threads: within one operator; None for ``usable_cores()``.
         profile: where the session writes what it does until ``end_profiling``; None for nowhere.
         tensorrt: options of the TensorRT provider, as ``tensorrt_provider.options_for`` has them.
+        record: whether the graph is to be called often with the same shapes and addresses, so that
+            CUDA had better record what it launches (a CUDA graph), where it can.
 
     Raises:
         ProviderError: no onnxruntime; or, when strict, no such provider.
@@ -93,12 +108,18 @@ def open_session(
     missed: list[str] = []
     for name in _BEST_FIRST[first:-1]:
         if _NAMES[name] in compiled:
-            session, reason = _attempt(runtime, model, name, threads, profile, tensorrt)
+            tried = tensorrt if name == "tensorrt" else _cuda_options(record)
+            session, reason = _attempt(runtime, model, name, threads, profile, tried)
+            if session is None and name == "cuda" and record:
+                # Not every graph can be recorded.
+                record = False
+                session, reason = _attempt(runtime, model, name, threads, profile, dict)
         else:
             session, reason = None, f"{name} is not in this onnxruntime"
         if session is not None:
             # With auto, CUDA where there is no TensorRT is the ordinary case and needs no words.
-            return Session(session, name, None if provider == "auto" else _notice(name, missed))
+            told = None if provider == "auto" else _notice(name, missed)
+            return Session(session, name, told, records=record and name == "cuda")
         # Nor does auto on a build for the CPU alone.
         if provider != "auto" or _NAMES[name] in compiled:
             missed.append(reason)
@@ -165,21 +186,24 @@ def _attempt(
     name: str,
     threads: int | None,
     profile: Path | None,
-    tensorrt: ProviderOptions,
+    told: ProviderOptions,
 ) -> tuple[Any | None, str]:
     """The graph on one accelerator, or None and the reason."""
     # CUDA from pip lies where the loader does not look. What this prints is not for our output.
     with suppress(Exception), redirect_stdout(StringIO()):
         runtime.preload_dlls()
     try:
-        options = tensorrt() if name == "tensorrt" else {}
-        session = _open(runtime, model, name, threads, profile, options)
+        session = _open(runtime, model, name, threads, profile, told())
     except SrdEdgeError as error:
         loaded = _NOT_INSTALLED not in error.found
         return None, f"{name} failed: {error.found}" if loaded else _not_loaded(name)
     if _NAMES[name] not in session.get_providers():
         return None, _not_loaded(name)
     return session, ""
+
+
+def _cuda_options(record: bool) -> ProviderOptions:
+    return lambda: {"enable_cuda_graph": "1"} if record else {}
 
 
 def _not_loaded(name: str) -> str:

@@ -9,7 +9,7 @@ no engine for other GPUs than this one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +24,7 @@ from srd_edge.runtime.engine_cache import (
     timing_folder,
 )
 from srd_edge.runtime.profiles import may_be_empty, profile_options, warm_up_shapes
-from srd_edge.runtime.sessions import Session
-
-_DTYPES: Final = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
+from srd_edge.runtime.sessions import DTYPES, Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +121,7 @@ def warm_up(opened: Session, bundle: Bundle, role: str, *, views: int = 1) -> No
     inputs = {value.name: value for value in opened.session.get_inputs()}
     for dynamic in warm_up_shapes(graph.shapes):
         shapes: dict[str, Any] = {name: value.shape for name, value in inputs.items()} | dynamic
-        feed = {name: np.zeros(dims, _DTYPES[inputs[name].type]) for name, dims in shapes.items()}
+        feed = {name: np.zeros(dims, DTYPES[inputs[name].type]) for name, dims in shapes.items()}
         try:
             opened.session.run(None, feed)
         except Exception as error:  # onnxruntime's own have no base but Exception

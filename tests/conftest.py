@@ -1,13 +1,53 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from srd_edge.runtime.graphs import Graph, Value
+
 ROOT = Path(__file__).resolve().parents[1]
+
+
+class WatchedGraph:
+    """A graph that notes the shapes that it is fed."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph, self.fed = graph, list[dict[str, tuple[int, ...]]]()
+        self.provider, self.fallback = graph.provider, graph.fallback
+        self.types, self.widths, self.room = graph.types, graph.widths, graph.room
+
+    def run(self, outputs: Sequence[str], feed: Mapping[str, Value]) -> list[Value]:
+        self._note(feed)
+        return self.graph.run(outputs, feed)
+
+    def bind(
+        self, feed: Mapping[str, Value], into: Mapping[str, Value], *, again: bool
+    ) -> Callable[[], None]:
+        self._note(feed)
+        return self.graph.bind(feed, into, again=again)
+
+    def _note(self, feed: Mapping[str, Value]) -> None:
+        self.fed.append({name: tuple(value.shape()) for name, value in feed.items()})
+
+
+def _watch(captioner: Any) -> dict[str, WatchedGraph]:
+    decoder = captioner._decoder
+    seen = {"encoder": WatchedGraph(captioner._encoder), "decoder": WatchedGraph(decoder.graph)}
+    captioner._encoder, decoder.graph = seen["encoder"], seen["decoder"]
+    if hasattr(decoder, "_embedder"):
+        seen["embed_tokens"] = decoder._embedder = WatchedGraph(decoder._embedder)
+    return seen
+
+
+@pytest.fixture(scope="session")
+def watch() -> Callable[[Any], dict[str, WatchedGraph]]:
+    """Watches the graphs of an ``OnnxCaptioner`` from now on; they are there by component."""
+    return _watch
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -134,19 +134,8 @@ def test_captions_are_the_same_from_a_cache_of_fixed_size(
         assert grown == fixed or is_tied(runtimes[0], canvas, grown, fixed)
 
 
-class Watched:
-    """A session that notes the shapes that it is fed."""
-
-    def __init__(self, session: Any) -> None:
-        self.session, self.fed = session, list[dict[str, tuple[int, ...]]]()
-
-    def run_with_ort_values(self, outputs: Any, feed: Any) -> Any:
-        self.fed.append({name: tuple(value.shape()) for name, value in feed.items()})
-        return self.session.run_with_ort_values(outputs, feed)
-
-
 def test_all_shapes_that_an_engine_is_fed_are_in_its_profile(
-    exports: Exports, pictures: list[Any]
+    exports: Exports, pictures: list[Any], watch: Callable[[Any], dict[str, Any]]
 ) -> None:
     bundle = exports.fixed()
     if bundle is None:
@@ -157,19 +146,16 @@ def test_all_shapes_that_an_engine_is_fed_are_in_its_profile(
         with pytest.raises(BundleError, match="pictures of any size"):
             profiled_graph(bundle, "decoder")
         return
-    runtime: Any = OnnxCaptioner(bundle, "cpu")
-    watched = {"encoder": Watched(runtime._encoder), "decoder": Watched(runtime._decoder._graph)}
-    runtime._encoder, runtime._decoder._graph = watched["encoder"], watched["decoder"]
-    if "embed_tokens" in bundle.manifest.captioner.components:
-        watched["embed_tokens"] = Watched(runtime._decoder._embedder)
-        runtime._decoder._embedder = watched["embed_tokens"]
+    runtime = OnnxCaptioner(bundle, "cpu")
+    watched = watch(runtime)
+    assert watched.keys() == bundle.manifest.captioner.components.keys()
     encoded = runtime.encode(to_canvas(pictures[0], bundle.manifest.preprocessing))
     runtime.generate(encoded)
     runtime.log_probability(encoded, " ".join(["w3"] * LONGEST))
-    for role, session in watched.items():
-        assert session.fed
+    for role, graph in watched.items():
+        assert graph.fed
         for shape in profiled_graph(bundle, role).shapes:
-            for fed in session.fed:
+            for fed in graph.fed:
                 lengths = zip(shape.least, fed[shape.name], shape.most, strict=True)
                 assert all(low <= length <= high for low, length, high in lengths), (role, fed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -134,17 +135,6 @@ def test_features_of_unknown_number_are_refused(dims: Any) -> None:
         picture_features(CROSS, outputs)
 
 
-def watched(session: Any, seen: list[dict[str, tuple[int, ...]]]) -> Any:
-    """A session that notes the shapes that it is fed."""
-
-    class Watched:
-        def run_with_ort_values(self, outputs: Any, feed: Any) -> Any:
-            seen.append({name: tuple(value.shape()) for name, value in feed.items()})
-            return session.run_with_ort_values(outputs, feed)
-
-    return Watched()
-
-
 def within(shapes: Profile, fed: dict[str, tuple[int, ...]]) -> bool:
     return all(
         low <= length <= high
@@ -154,27 +144,26 @@ def within(shapes: Profile, fed: dict[str, tuple[int, ...]]) -> bool:
 
 
 @pytest.mark.parametrize("beams", [1, 3])
-def test_captioning_stays_inside_but_for_an_empty_past(toy_bundle: Path, beams: int) -> None:
+def test_captioning_stays_inside_but_for_an_empty_past(
+    toy_bundle: Path, beams: int, watch: Callable[[Any], dict[str, Any]]
+) -> None:
     bundle = read_bundle(toy_bundle)
     manifest = bundle.manifest
     generation = replace(manifest.generation, beams=beams, end_tokens=(10**6,))
     bundle = Bundle(bundle.directory, replace(manifest, generation=generation))
     captioner = OnnxCaptioner(bundle, "cpu")
-    fed: dict[str, list[dict[str, tuple[int, ...]]]] = {"encoder": [], "decoder": []}
-    captioner._encoder = watched(captioner._encoder, fed["encoder"])
-    decoder: Any = captioner._decoder
-    decoder._graph = watched(decoder._graph, fed["decoder"])
+    watched = watch(captioner)
     canvas = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     seen = captioner.encode(canvas)
     captioner.generate(seen)
     captioner.log_probability(seen, "a red square and a blue circle and a green triangle")
     encoder, spec = read_header(bundle.path("encoder_model.onnx")), manifest.captioner
     features = picture_features(spec, encoder.outputs)
-    for component, calls in fed.items():
+    for component, graph in watched.items():
         header = read_header(bundle.path(spec.components[component]))
         ranges = captioner_ranges(spec, generation, component, features)
         shapes = profile(header.inputs, ranges)
-        filled = [call for call in calls if all(0 not in dims for dims in call.values())]
+        filled = [call for call in graph.fed if all(0 not in dims for dims in call.values())]
         assert filled
         assert all(within(shapes, call) for call in filled)
         past = "past_key_values.0.decoder.key"
