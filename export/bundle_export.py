@@ -131,7 +131,7 @@ def export_bundle(
         manifest = _manifest(config, source, parts, policy, observation, target)
         manifest = replace(manifest, captioner=replace(manifest.captioner, cache=cache))
         del source, captioner, parts  # a second copy of the weights is opened now
-        trial = write_bundle(work / "trial", manifest, files)
+        trial = write_bundle(work / "trial", manifest, files, move=True)
         references = [sample.captions for sample in pictures[-_PARITY_PICTURES:]]
         parity = measure_parity(trial, truth, policy, unseen, references)
         report(
@@ -149,7 +149,8 @@ def export_bundle(
         manifest = replace(trial.manifest, parity=parity, files=())
         if policy is not None:
             manifest = replace(with_limits(trial, samples), parity=parity, files=())
-        return write_bundle(config.output, manifest, files, overwrite=config.overwrite)
+        kept = {entry.path: trial.path(entry.path) for entry in trial.manifest.files}
+        return write_bundle(config.output, manifest, kept, overwrite=config.overwrite, move=True)
 
 
 def _check_request(config: ExportConfig, samples: Sequence[Sample]) -> None:
