@@ -35,7 +35,7 @@ from srd_edge.export.graphs import OPSET, Precision
 from srd_edge.export.limits import with_limits
 from srd_edge.export.parity import ask_pytorch, check_fp32, measure_parity
 from srd_edge.export.source import Source, open_source
-from srd_edge.export.targets import check_graphs, check_precision, has_tensorrt
+from srd_edge.export.targets import check_graphs, check_precision, on_gpu
 from srd_edge.kernels.actions import DEFAULT_TABLE
 from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.runtime.bundle import Bundle, write_bundle
@@ -109,7 +109,7 @@ def export_bundle(
     captioner = source.captioner
     parts = source.components()
     cache: Cache = "growing"
-    if has_tensorrt(config.target) and (fixed := with_fixed_cache(parts["decoder"])) is not None:
+    if on_gpu(config.target) and (fixed := with_fixed_cache(parts["decoder"])) is not None:
         parts["decoder"], cache = fixed, "fixed"
     policy = load_policy(config.policy) if config.policy else None
     observation = _observation(source, parts)

@@ -38,6 +38,8 @@ DTYPES: Final = {
     "tensor(bool)": np.bool_,
 }
 """By the names that onnxruntime has for the types of a graph's inputs."""
+RECORDING: Final = {"enable_cuda_graph": "1"}
+"""Options of the CUDA provider, for a graph whose calls it records."""
 _ERROR_SEVERITY: Final = 3
 _ENGINE: Final = b"EPContext"
 _NOT_INSTALLED: Final = "Please install TensorRT libraries"
@@ -108,7 +110,7 @@ def open_session(
     missed: list[str] = []
     for name in _BEST_FIRST[first:-1]:
         if _NAMES[name] in compiled:
-            tried = tensorrt if name == "tensorrt" else _cuda_options(record)
+            tried = tensorrt if name == "tensorrt" else RECORDING.copy if record else dict
             session, reason = _attempt(runtime, model, name, threads, profile, tried)
             if session is None and name == "cuda" and record:
                 # Not every graph can be recorded.
@@ -200,10 +202,6 @@ def _attempt(
     if _NAMES[name] not in session.get_providers():
         return None, _not_loaded(name)
     return session, ""
-
-
-def _cuda_options(record: bool) -> ProviderOptions:
-    return lambda: {"enable_cuda_graph": "1"} if record else {}
 
 
 def _not_loaded(name: str) -> str:
