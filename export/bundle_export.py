@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -131,9 +130,7 @@ def export_bundle(
         target = check_graphs(config.target, files, report, any_size=any_size)
         manifest = _manifest(config, source, parts, policy, observation, target)
         manifest = replace(manifest, captioner=replace(manifest.captioner, cache=cache))
-        # A second copy of the weights is opened now; the first is in cycles of PyTorch's exporter.
-        del source, captioner, parts
-        gc.collect()
+        del source, captioner, parts  # a second copy of the weights is opened now
         trial = write_bundle(work / "trial", manifest, files, move=True)
         references = [sample.captions for sample in pictures[-_PARITY_PICTURES:]]
         parity = measure_parity(trial, truth, policy, unseen, references)

@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import shutil
-import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
@@ -22,7 +21,6 @@ from onnx import numpy_helper
 from srd_edge.attacks.captioner import Captioner, load_captioner
 from srd_edge.attacks.samples import Sample
 from srd_edge.errors import RunError, UsageError
-from srd_edge.export import bundle_export
 from srd_edge.export.bundle_export import ExportConfig, export_bundle
 from srd_edge.export.component import Component
 from srd_edge.export.graphs import OPSET, export_graph, quantise
@@ -304,30 +302,6 @@ def test_what_cannot_be_exported_leaves_nothing(
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_pytorchs_model_is_gone_when_the_graphs_are_opened(
-    toy_captioner: Path,
-    samples: Sequence[Sample],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    models: list[Any] = []
-    alive: list[bool] = []
-
-    def opened(*words: Any, **more: Any) -> Any:
-        source = open_source(*words, **more)
-        models.append(weakref.ref(source.captioner.model))
-        return source
-
-    def measured(*words: Any) -> dict[str, Any]:
-        alive.append(models[0]() is not None)
-        return measure_parity(*words)
-
-    monkeypatch.setattr(bundle_export, "open_source", opened)
-    monkeypatch.setattr(bundle_export, "measure_parity", measured)
-    export_bundle(ExportConfig(str(toy_captioner), tmp_path / "b"), samples, lambda _: None)
-    assert alive == [False]
 
 
 @pytest.mark.parametrize("when", ["before", "while"])
