@@ -591,7 +591,11 @@ REFUSED: dict[str, tuple[Change, dict[str, Any], str]] = {
     "tokenizer": (lambda d: (d / "tokenizer.json").unlink(), {}, "a tokenizer.json in"),
     "input": (graph_changed(another_input), {}, "found lucky_number"),
     "architecture": (rewritten("config.json", model_type="blip"), {}, "found model_type 'blip'"),
-    "embeddings": (of_a_vlm, {}, "a captioner whose decoder reads embeddings"),
+    "embeddings": (
+        of_a_vlm,
+        {},
+        "encoder_model and .* found decoder_model_merged.onnx, embed_tokens",
+    ),
     "no json": (replaced("config.json", b"{"), {}, "config.json to be JSON"),
     "processor": (
         rewritten("preprocessor_config.json", image_processor_type="DonutImageProcessor"),
