@@ -23,6 +23,7 @@ from srd_edge.kernels.resize import Resample, resize
 
 _LONGEST_SIDE_PX: Final = 4096
 """Of a picture before it is split, as Idefics3 has it."""
+_MOST_FRAMES: Final = 64
 _MOST_ELONGATED: Final = 200
 """Longer side over shorter, as Qwen2-VL has it."""
 
@@ -268,7 +269,10 @@ def read_tiling(data: Mapping[str, Any] | None) -> Tiling | None:
 def _read_patches(data: Mapping[str, Any] | None) -> Patches | None:
     if data is None:
         return None
-    return Patches(_positive(data["side"]), _positive(data["frames"]))
+    side, frames = _positive(data["side"]), _positive(data["frames"])
+    if frames > _MOST_FRAMES:
+        raise ValueError(f"{frames} frames of a picture")
+    return Patches(side, frames)
 
 
 def tiling_of(config: Mapping[str, Any]) -> tuple[Tiling, int] | None:

@@ -189,9 +189,10 @@ class OnnxCaptioner:
         takes = self._takes
         feed = {n: host_value(array.astype(takes[n], copy=False)) for n, array in inputs.items()}
         names = list(dict.fromkeys((self._features, *self._memory)))
-        given = dict(zip(names, map(_of_a_picture, self._encoder.run(names, feed)), strict=True))
+        given = dict(zip(names, self._encoder.run(names, feed), strict=True))
         features = np.asarray(given[self._features].numpy(), np.float32)
-        return Encoded(features, tuple(given[name] for name in self._memory), layout)
+        memory = tuple(_of_a_picture(given[name]) for name in self._memory)
+        return Encoded(features[None] if features.ndim == 2 else features, memory, layout)
 
     def _logits_before_each(self, state: State, ids: list[int]) -> NDArray[np.float32]:
         """(rows, T, V): what was likely where each of the T ids stands."""

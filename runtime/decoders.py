@@ -242,7 +242,11 @@ class PrefixDecoder(_KeyValueDecoder):
             if len(self._prefixes) == _LAYOUTS_KEPT:
                 self._prefixes.clear()
             prefix = prefix_for(self._spec, layout, count)
-            words = self._embed(prefix.words[None], 0).numpy()[0] if len(prefix.words) else None
+            words = None
+            if len(prefix.words):
+                # Held until it is copied: what numpy() gives may live no longer.
+                embedded = self._embed(prefix.words[None], 0)
+                words = np.array(embedded.numpy()[0])
             self._prefixes[layout, count] = prefix, words
         return self._prefixes[layout, count]
 

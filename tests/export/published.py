@@ -8,7 +8,9 @@ of conftest.py.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,6 @@ from srd_edge.export.families.prefix import Embedding
 from srd_edge.export.families.qwen_vl import _attend
 from srd_edge.export.families.qwen_vl import _Vision as QwenVision
 from srd_edge.export.families.smolvlm import _Vision as TileVision
-from srd_edge.export.graphs import export_graph
 from srd_edge.export.source import Source, open_source
 
 LOWEST = torch.finfo(torch.float32).min
@@ -96,7 +97,7 @@ class Reads(nn.Module):
         text: inputs_embeds, a mask (B, 1, S, P + S), positions, a cache -> hidden states.
         head: hidden states -> logits.
         both_ways: whether several positions read at once see one another.
-        keeps: whether indices of the logits that are wanted are an input.
+        keeps: whether the number of the last logits that are wanted is an input.
     """
 
     def __init__(self, text: Any, head: Any, *, both_ways: bool, keeps: bool) -> None:
@@ -120,7 +121,7 @@ class Reads(nn.Module):
         mask = torch.where(allowed, 0.0, LOWEST)[:, None]
         hidden = self.text(inputs_embeds, mask, position_ids, past.cache)
         if self.keeps:
-            hidden = hidden.index_select(1, rest[0])
+            hidden = hidden[:, -rest[0].reshape(1) :]
         return (self.head(hidden), *past.present())
 
 
@@ -212,27 +213,13 @@ def reading(source: Source, *, keeps: bool) -> Component:
         "position_ids": {1: "batch_size", 2: "sequence_length"} if family == "qwen-vl" else along,
     }
     if keeps:
-        inputs["kept"], dynamic["kept"] = torch.tensor([1, 2]), {0: "kept"}
+        inputs["num_logits_to_keep"], dynamic["num_logits_to_keep"] = torch.tensor(2), {}
     for name in spec.kv_names("past_key_values", "decoder"):
         inputs[name] = torch.randn(2, spec.heads, 4, spec.head_dim)
         dynamic[name] = {0: "batch_size", 2: "past_sequence_length"}
     outputs = ("logits", *spec.kv_names("present", "decoder"))
     module = Reads(text, head, both_ways=family == "paligemma", keeps=keeps).eval()
     return Component("decoder_model_merged", module, inputs, outputs, dynamic)
-
-
-def count_logits(model: onnx.ModelProto) -> None:
-    """``kept`` becomes the last ones, as many as an input says."""
-    kept = next(value for value in model.graph.input if value.name == "kept")
-    kept.CopyFrom(helper.make_tensor_value_info("num_logits_to_keep", TensorProto.INT64, []))
-    one = helper.make_node("Constant", [], ["one"], value_int=1)
-    sizes = helper.make_node("Shape", ["inputs_embeds"], ["sizes"])
-    count = helper.make_node("Gather", ["sizes", "one"], ["count"])
-    first = helper.make_node("Sub", ["count", "num_logits_to_keep"], ["first"])
-    made = helper.make_node("Range", ["first", "count", "one"], ["kept"])
-    nodes = [one, sizes, count, first, made, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
 
 
 def choose(model: onnx.ModelProto) -> None:
@@ -250,8 +237,50 @@ def choose(model: onnx.ModelProto) -> None:
     graph.input.append(flag)
 
 
-def publish(model: Path, folder: Path, *changes: Callable[[onnx.ModelProto], None]) -> Path:
-    """The json files of ``model`` and its graphs, the decoder's changed, in ``folder``."""
+def halve_cache(model: onnx.ModelProto) -> None:
+    """Keys and values go in and out in float16."""
+    half, single = TensorProto.FLOAT16, TensorProto.FLOAT
+    graph = model.graph
+    for value in (*graph.input, *graph.output):
+        if "key" in value.name or "value" in value.name:
+            value.type.tensor_type.elem_type = half
+    taken = {v.name for v in graph.input if v.type.tensor_type.elem_type == half}
+    given = {v.name for v in graph.output if v.type.tensor_type.elem_type == half}
+    for node in graph.node:
+        for names, changed in ((node.input, taken | given), (node.output, given)):
+            names[:] = [f"{name}_single" if name in changed else name for name in names]
+    before = [helper.make_node("Cast", [n], [f"{n}_single"], to=single) for n in sorted(taken)]
+    after = [helper.make_node("Cast", [f"{n}_single"], [n], to=half) for n in sorted(given)]
+    nodes = [*before, *graph.node, *after]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def trace(component: Component, path: Path) -> None:
+    """By PyTorch's older exporter, which published graphs are made with."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            component.module,
+            tuple(component.inputs.values()),
+            path,
+            dynamo=False,
+            opset_version=17,
+            input_names=list(component.inputs),
+            output_names=list(component.outputs),
+            dynamic_axes=component.dynamic,
+        )
+
+
+def publish(model: Path, folder: Path, *, keeps: bool = False, chooses: bool = False) -> Path:
+    """The json files of ``model`` and its graphs in ``folder``.
+
+    Args:
+        model: a directory of transformers.
+        folder: a new one.
+        keeps: whether its decoder is told how many logits are wanted.
+        chooses: whether it chooses between its first call and all others.
+    """
     shutil.copytree(model, folder, ignore=shutil.ignore_patterns("*.safetensors"))
     (folder / "onnx").mkdir()
     source = open_source(model)
@@ -262,14 +291,36 @@ def publish(model: Path, folder: Path, *changes: Callable[[onnx.ModelProto], Non
         ("inputs_embeds",),
         {"input_ids": {0: "batch_size", 1: "sequence_length"}},
     )
-    decoder = reading(source, keeps=count_logits in changes)
+    decoder = reading(source, keeps=keeps)
     for component in (seeing(source), embedding, decoder):
         path = folder / "onnx" / f"{component.file_stem}.onnx"
-        export_graph(component, path)
+        trace(component, path)
+    if chooses:
         graph = onnx.load(path)
-        for change in changes if component is decoder else ():
-            change(graph)
-        for left in path.parent.glob(f"{path.name}*"):
-            left.unlink()
+        choose(graph)
         onnx.save(graph, path)
     return folder
+
+
+def without_torch(*words: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", WITHOUT_TORCH, *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+WITHOUT_TORCH = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "transformers", "onnxscript", "safetensors", "PIL"}:
+            raise ImportError(f"{name} is not installed here")
+sys.meta_path.insert(0, Blocked())
+from srd_edge.cli import main
+main()
+"""
