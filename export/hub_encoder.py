@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from srd_edge.runtime.sessions import open_session
 _MOST_EXTRA: Final = 8
 """Tokens of an encoder that are no patch of the picture: a class, a few registers."""
 _EMBEDDINGS: Final = "image_features"
+_FLOATS: Final = {False: ("tensor(float)",), True: ("tensor(float)", "tensor(float16)")}
+"""Types of pixels, by whether the decoder is of a prefix kind."""
 
 
 def read_observation(
@@ -76,10 +78,6 @@ def read_observation(
     return ObservationSpec(rows=rows, columns=columns, channels=channels, tensor=tensor)
 
 
-_FLOATS: Final = {False: ("tensor(float)",), True: ("tensor(float)", "tensor(float16)")}
-"""Types of pixels, by whether the decoder is of a prefix kind."""
-
-
 def _wanted(preprocessing: Preprocessing, decoding: Decoding) -> Sequence[dict[str, int]]:
     """Inputs, each with its number of axes, that `runtime/picture_inputs.py` knows how to fill."""
     if preprocessing.tiling is None or decoding not in PREFIX_KINDS:
@@ -89,7 +87,7 @@ def _wanted(preprocessing: Preprocessing, decoding: Decoding) -> Sequence[dict[s
     return [{PIXELS: 5, PIXEL_MASK: 4}, {PIXELS: 4}]
 
 
-def _refuse(encoder: Path, needed: str, found: str) -> None:
+def _refuse(encoder: Path, needed: str, found: str) -> NoReturn:
     raise UsageError(
         expected=f"{encoder.name} from {PIXELS} in float32 to {needed}",
         found=found[:200],

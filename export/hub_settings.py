@@ -76,6 +76,8 @@ def family_of(described: Mapping[str, Any]) -> str:
     if kind in FAMILIES:
         return FAMILIES[kind]
     lacking, nearest = _LACKING.get(kind), nearest_family(kind)
+    if nearest not in FAMILIES.values():
+        nearest = "llava" if nearest == "llava-onevision" else None
     hint = f", or choose another ({nearest} is the nearest)" if nearest else ""
     raise UsageError(
         expected=f"an ONNX export of a captioner of type {', '.join(FAMILIES)}",

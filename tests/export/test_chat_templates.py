@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 
 import pytest
@@ -73,3 +74,9 @@ def test_a_template_that_cannot_be_rendered_is_refused_in_one_line(
     with pytest.raises(UsageError, match=found) as caught:
         rendered(template, QUESTION, {})
     assert "\n" not in str(caught.value)
+
+
+def test_without_jinja2_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2.exceptions", None)
+    with pytest.raises(UsageError, match="pip install"):
+        rendered("{{ messages }}", QUESTION, {})

@@ -302,6 +302,8 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "florence": (rewritten("config.json", model_type="florence2"), "text encoder is a graph"),
     "resolution": (rewritten("config.json", model_type="llava_onevision"), "lack the feature"),
     "nearest": (rewritten("config.json", model_type="gemma3"), "paligemma is the nearest"),
+    "next": (rewritten("config.json", model_type="llava_next"), "llava is the nearest"),
+    "none": (rewritten("config.json", model_type="kosmos-2"), "PyTorch weights; docs/families.md"),
     "end": (rewritten("generation_config.json", eos_token_id=None), "found 1 and None"),
 }
 
