@@ -14,8 +14,9 @@ from srd_edge.attacks.captioner import Captioner
 from srd_edge.errors import UsageError
 from srd_edge.export.component import Component
 from srd_edge.export.families import family_of
-from srd_edge.export.families.family import Family, Prompt
+from srd_edge.export.families.family import Family
 from srd_edge.export.generation import generation_defaults
+from srd_edge.export.prompts import Prompt
 from srd_edge.runtime.bundle_specs import CaptionerSpec
 from srd_edge.runtime.generation_specs import GenerationDefaults
 

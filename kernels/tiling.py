@@ -18,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srd_edge.kernels.frames import Pixels
+from srd_edge.kernels.patches import Patches
 from srd_edge.kernels.resize import Resample, resize
 
 _LONGEST_SIDE_PX: Final = 4096
 """Of a picture before it is split, as Idefics3 has it."""
+_MOST_FRAMES: Final = 64
 _MOST_ELONGATED: Final = 200
 """Longer side over shorter, as Qwen2-VL has it."""
 
@@ -71,10 +73,12 @@ class Multiples:
 
     Args:
         fewest_pixels, most_pixels: of a canvas.
+        patches: what the encoder is given in place of the canvas, if it wants that.
     """
 
     fewest_pixels: int
     most_pixels: int
+    patches: Patches | None = None
 
     def sizes(self, width: int, height: int, tile: int) -> list[tuple[int, int]]:
         # transformers refuses what is thinner; a video must not end for it.
@@ -97,7 +101,8 @@ class Multiples:
         return canvas[None]
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": "multiples"} | asdict(self)
+        fields = {name: value for name, value in asdict(self).items() if value is not None}
+        return {"kind": "multiples"} | fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +255,7 @@ def read_tiling(data: Mapping[str, Any] | None) -> Tiling | None:
         fewest, most = int(data["fewest_pixels"]), int(data["most_pixels"])
         if not 0 < fewest <= most:
             raise ValueError(f"a canvas of {fewest} to {most} pixels")
-        return Multiples(fewest, most)
+        return Multiples(fewest, most, _read_patches(data.get("patches")))
     if kind == "split":
         return Split(_positive(data["longest_edge"]), bool(data["splits"]))
     if kind == "any-resolution":
@@ -259,6 +264,15 @@ def read_tiling(data: Mapping[str, Any] | None) -> Tiling | None:
             raise ValueError("no resolutions")
         return AnyResolution(resolutions, _positive(data["most_tiles"]), _positive(data["side"]))
     raise ValueError(f"a tiling of kind {kind!r}")
+
+
+def _read_patches(data: Mapping[str, Any] | None) -> Patches | None:
+    if data is None:
+        return None
+    side, frames = _positive(data["side"]), _positive(data["frames"])
+    if frames > _MOST_FRAMES:
+        raise ValueError(f"{frames} frames of a picture")
+    return Patches(side, frames)
 
 
 def tiling_of(config: Mapping[str, Any]) -> tuple[Tiling, int] | None:

@@ -22,7 +22,8 @@ from srd_edge import __version__
 from srd_edge.errors import SrdEdgeError
 from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.runtime.bundle import Bundle, read_bundle
-from srd_edge.runtime.captioning import encoder_inputs
+from srd_edge.runtime.graphs import OnnxGraph
+from srd_edge.runtime.picture_inputs import encoder_inputs
 from srd_edge.runtime.sessions import INSTALL, PROVIDERS, Provider, open_session, usable_cores
 from srd_edge.runtime.tensorrt_provider import options_for
 
@@ -82,8 +83,11 @@ def examine_provider(bundle: Bundle, name: str) -> ProviderReport:
     path = bundle.path(bundle.manifest.captioner.components["encoder"])
     spec = bundle.manifest.preprocessing
     noise = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, 3), np.uint8)
-    feed = encoder_inputs(to_canvas(noise, spec), spec)
     try:
+        beside = open_session(path, "cpu")
+        takes = OnnxGraph(beside).types
+        inputs = encoder_inputs(to_canvas(noise, spec), spec, takes)
+        feed = {name: array.astype(takes[name], copy=False) for name, array in inputs.items()}
         with tempfile.TemporaryDirectory() as folder:
             opened = open_session(
                 path,
@@ -94,7 +98,7 @@ def examine_provider(bundle: Bundle, name: str) -> ProviderReport:
             )
             found = opened.session.run(None, feed)[0]
             nodes = _nodes(Path(opened.session.end_profiling()))
-        expected = open_session(path, "cpu").session.run(None, feed)[0]
+        expected = beside.session.run(None, feed)[0]
     except SrdEdgeError as error:
         return ProviderReport(name, False, {}, error.found, INSTALL[name])
     difference = float(np.abs(found - expected).max())

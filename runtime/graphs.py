@@ -29,7 +29,7 @@ class Value(Protocol):
     """A tensor on some device."""
 
     def numpy(self) -> NDArray[Any]:
-        """A copy on the host."""
+        """Its numbers on the host; where it was made by ``host_value``, good as long as it is."""
         ...
 
     def shape(self) -> Sequence[int]: ...

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from srd_edge.export.component import Component
-from srd_edge.export.families.family import Prompt
 from srd_edge.export.families.llava import Llava, LlavaVision
 from srd_edge.export.families.prefix import (
     CausalDecoder,
@@ -19,6 +18,7 @@ from srd_edge.export.families.prefix import (
     prefix_components,
     whole_ids,
 )
+from srd_edge.export.prompts import Prompt
 from srd_edge.kernels.image_processor import read_image_processor
 from srd_edge.kernels.preprocess import Preprocessing
 from srd_edge.kernels.tiling import AnyResolution, Layout
@@ -31,8 +31,7 @@ class LlavaOnevision(Llava):
     model_types: tuple[str, ...] = ("llava_onevision",)
 
     def prompt(self, model: Any, tokenizer: Any, text: str) -> Prompt:
-        otherwise = "<|im_start|>user {image}\n{text}<|im_end|><|im_start|>assistant\n"
-        return chat_prompt(tokenizer, model.config.image_token_id, text, otherwise)
+        return chat_prompt(tokenizer, model.config.image_token_id, text, self.name)
 
     def preprocessing(self, model: Any, image_processor: Any) -> Preprocessing:
         # Which only makes a batch of pictures with different numbers of tiles.
