@@ -184,7 +184,9 @@ class OnnxCaptioner:
     def _encode(self, inputs: dict[str, NDArray[Any]], layout: Layout) -> Encoded:
         feed = {name: host_value(array) for name, array in inputs.items()}
         features, *memory = self._encoder.run(self._encoder_outputs, feed)
-        return Encoded(features.numpy(), tuple(memory), layout)
+        # Once for all steps, where the encoder runs elsewhere than the decoder.
+        brought = tuple(self._decoder.graph.bring(value) for value in memory)
+        return Encoded(features.numpy(), brought, layout)
 
     def _logits_before_each(self, state: State, ids: list[int]) -> NDArray[np.float32]:
         """(rows, T, V): what was likely where each of the T ids stands."""

@@ -19,7 +19,8 @@ class WatchedGraph:
     def __init__(self, graph: Graph) -> None:
         self.graph, self.fed = graph, list[dict[str, tuple[int, ...]]]()
         self.provider, self.fallback = graph.provider, graph.fallback
-        self.types, self.widths, self.room = graph.types, graph.widths, graph.room
+        self.types, self.widths = graph.types, graph.widths
+        self.room, self.bring = graph.room, graph.bring
 
     def run(self, outputs: Sequence[str], feed: Mapping[str, Value]) -> list[Value]:
         self._note(feed)
