@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +51,28 @@ def _watch(captioner: Any) -> dict[str, WatchedGraph]:
 def watch() -> Callable[[Any], dict[str, WatchedGraph]]:
     """Watches the graphs of an ``OnnxCaptioner`` from now on; they are there by component."""
     return _watch
+
+
+@pytest.fixture(scope="session")
+def fake_gpus() -> Any:
+    """The module `tests/fake_gpu.py`, which no test can import by name."""
+    spec = importlib.util.spec_from_file_location("fake_gpu", ROOT / "tests" / "fake_gpu.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def fake_gpu(fake_gpus: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """TensorRT 11 and cuda-bindings on a GPU that is the host; ``cuda`` of it is the latter."""
+    cuda = fake_gpus.FakeCuda()
+    tensorrt = fake_gpus.FakeTensorRt(cuda)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", cuda)
+    monkeypatch.setitem(sys.modules, "tensorrt", tensorrt)
+    monkeypatch.setenv("SRD_EDGE_CACHE", str(tmp_path / "cache"))
+    return tensorrt
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -168,4 +192,36 @@ def checked_bundle(
     policy.save(folder / "policy")
     config = ExportConfig(str(toy_captioner), folder / "bundle", folder / "policy")
     export_bundle(config, open_dataset("scenes", "dev", 96), lambda _: None)
+    return folder / "bundle"
+
+
+@pytest.fixture(scope="session")
+def fixed_bundle(
+    checked_bundle: Path, toy_captioner: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """``checked_bundle``, but for the decoder: its cache has a fixed size, as engines want it."""
+    from srd_edge.export.families.cache import with_fixed_cache
+    from srd_edge.export.graphs import export_graph
+    from srd_edge.export.packing import pack
+    from srd_edge.export.source import open_source
+    from srd_edge.runtime.bundle import read_bundle, write_bundle
+
+    grown = read_bundle(checked_bundle)
+    decoder = with_fixed_cache(open_source(str(toy_captioner)).components()["decoder"])
+    assert decoder is not None
+    folder = tmp_path_factory.mktemp("fixed")
+    graph = folder / grown.manifest.captioner.components["decoder"]
+    export_graph(decoder, graph)
+    pack([graph], folder / "unused")
+    files: dict[str, bytes | Path] = {
+        entry.path: grown.path(entry.path) for entry in grown.manifest.files
+    }
+    assert grown.manifest.policy is not None
+    manifest = replace(
+        grown.manifest,
+        files=(),
+        captioner=replace(grown.manifest.captioner, cache="fixed"),
+        policy=replace(grown.manifest.policy, pairing=""),
+    )
+    write_bundle(folder / "bundle", manifest, {**files, graph.name: graph})
     return folder / "bundle"
