@@ -199,29 +199,42 @@ def checked_bundle(
 def fixed_bundle(
     checked_bundle: Path, toy_captioner: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """``checked_bundle``, but for the decoder: its cache has a fixed size, as engines want it."""
+    """``checked_bundle``, but for the decoders: their caches have a fixed size, as for engines."""
+    from srd_edge.training.check_models import reference_folder
+    from srd_edge.training.checkpoints import CHECK_FOLDER
+
+    folder = tmp_path_factory.mktemp("fixed")
+    reference = reference_folder(checked_bundle.parent / "policy" / CHECK_FOLDER)
+    assert reference is not None
+    own = _with_fixed_cache(checked_bundle / "reference", reference, folder / "reference", {})
+    files = {f"reference/{path.name}": path for path in own.iterdir()}
+    return _with_fixed_cache(checked_bundle, toy_captioner, folder / "bundle", files)
+
+
+def _with_fixed_cache(
+    bundle: Path, captioner: Path, target: Path, more: Mapping[str, Path]
+) -> Path:
+    """A bundle of ``captioner`` with another decoder, and ``more`` of its files replaced."""
     from srd_edge.export.families.cache import with_fixed_cache
     from srd_edge.export.graphs import export_graph
     from srd_edge.export.packing import pack
     from srd_edge.export.source import open_source
     from srd_edge.runtime.bundle import read_bundle, write_bundle
 
-    grown = read_bundle(checked_bundle)
-    decoder = with_fixed_cache(open_source(str(toy_captioner)).components()["decoder"])
+    grown = read_bundle(bundle)
+    decoder = with_fixed_cache(open_source(str(captioner)).components()["decoder"])
     assert decoder is not None
-    folder = tmp_path_factory.mktemp("fixed")
-    graph = folder / grown.manifest.captioner.components["decoder"]
+    graph = target.with_name(f"{target.name}_decoder") / "decoder_model.onnx"
+    graph.parent.mkdir()
     export_graph(decoder, graph)
-    pack([graph], folder / "unused")
-    files: dict[str, bytes | Path] = {
-        entry.path: grown.path(entry.path) for entry in grown.manifest.files
-    }
-    assert grown.manifest.policy is not None
+    pack([graph], graph.with_name("unused"))
+    files: dict[str, bytes | Path] = {e.path: grown.path(e.path) for e in grown.manifest.files}
+    policy = grown.manifest.policy
     manifest = replace(
         grown.manifest,
         files=(),
         captioner=replace(grown.manifest.captioner, cache="fixed"),
-        policy=replace(grown.manifest.policy, pairing=""),
+        policy=policy and replace(policy, pairing=""),
     )
-    write_bundle(folder / "bundle", manifest, {**files, graph.name: graph})
-    return folder / "bundle"
+    write_bundle(target, manifest, {**files, graph.name: graph, **more})
+    return target
