@@ -81,7 +81,7 @@ class OnnxCaptioner:
         manifest = bundle.manifest
         self._views = views
         self._encoder = open_graph(bundle, "encoder", provider, strict=strict, views=views)
-        self._decoder = open_decoder(bundle, provider, strict=strict)
+        self._decoder = open_decoder(bundle, provider, strict=strict, views=views)
         self.provider = self._encoder.provider
         self.fallback = self._encoder.fallback or self._decoder.graph.fallback
         self._settings = manifest.generation

@@ -65,9 +65,12 @@ class Recording:
                 recordable = True
         finally:
             status, graph = cuda.cudaStreamEndCapture(stream)
-        if recordable and status == cuda.cudaError_t.cudaSuccess:
+        success = cuda.cudaError_t.cudaSuccess
+        if status != success:
+            return
+        if recordable:
             status, recorded = cuda.cudaGraphInstantiate(graph, _NO_FLAGS)
-            cuda.cudaGraphDestroy(graph)
-            if status == cuda.cudaError_t.cudaSuccess:
+            if status == success:
                 self._recorded = recorded
                 finalize(self, cuda.cudaGraphExecDestroy, recorded)
+        done(cuda, cuda.cudaGraphDestroy(graph), "drop what a recording was made of")

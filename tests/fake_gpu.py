@@ -73,6 +73,10 @@ def refusable(function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def call(self: FakeCuda, *arguments: Any) -> Any:
         self.calls[name] = self.calls.get(name, 0) + 1
+        if name in self.refuses:
+            # A GPU that failed does nothing more.
+            for stream in self.streams.values():
+                stream.pending.clear()
         given = self.refuses[name] if name in self.refuses else function(self, *arguments)
         failed = isinstance(given, real.cudaError_t)
         status, value = (given, None) if failed else (SUCCESS, given)

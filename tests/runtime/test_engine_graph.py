@@ -279,16 +279,16 @@ def test_the_names_of_types_places_and_ways_are_tensorrts(recorded: Any, version
     assert {"DEVICE", "HOST"} <= set(classes["TensorLocation"])
 
 
+def shape(context: Any, *lengths: int) -> None:
+    assert all(context.set_input_shape(name, lengths) for name in ("x", "keep"))
+
+
 def test_the_stand_in_refuses_what_a_gpu_would_not_survive(
     fake_gpus: Any, fake_gpu: Any, opened: Engine
 ) -> None:
     gpu = Gpu(fake_gpu.cuda)
     stream = int(gpu.stream)
     context: Any = opened.engine.create_execution_context()
-
-    def shape(*lengths: int) -> None:
-        assert all(context.set_input_shape(name, lengths) for name in ("x", "keep"))
-
     assert not context.execute_async_v3(stream), "nothing is set"
     feed = {name: GpuValue(gpu, array.shape, array.dtype) for name, array in arrays().items()}
     for name, value in feed.items():
@@ -303,15 +303,15 @@ def test_the_stand_in_refuses_what_a_gpu_would_not_survive(
         gpu.synchronise()
     context.set_tensor_address("y", feed["x"].address)
     mode = fake_gpu.cuda.cudaStreamCaptureMode.cudaStreamCaptureModeRelaxed
-    shape(2, 1)
+    shape(context, 2, 1)
     fake_gpu.cuda.cudaStreamBeginCapture(gpu.stream, mode)
     with pytest.raises(fake_gpus.Fault, match="recorded before it was called"):
         context.execute_async_v3(stream)
-    shape(2, 3)
+    shape(context, 2, 3)
     assert context.execute_async_v3(stream)
     _, recorded = fake_gpu.cuda.cudaStreamEndCapture(gpu.stream)
     _, executable = fake_gpu.cuda.cudaGraphInstantiate(recorded, 0)
-    shape(2, 1)
+    shape(context, 2, 1)
     assert context.execute_async_v3(stream)
     gpu.synchronise()
     fake_gpu.cuda.cudaGraphLaunch(executable, gpu.stream)
