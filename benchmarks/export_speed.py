@@ -1,13 +1,16 @@
 """Full-size captioners exported, against PyTorch eager and optimum, in one interleaved run.
 
     python benchmarks/export_speed.py [--only NAME ...] [--precision P ...] [--optimum PYTHON]
+    python benchmarks/export_speed.py --device cuda
 
 Models have their published sizes and random weights (no hub is reached), spread so that captions
 differ from picture to picture. Every round captions one picture by each contestant in turn; speeds
-are medians over rounds, as ratios to eager fp32 `generate` of the same model on as many threads.
-Agreement is of captions with eager's. Beside each stage stands its bound: bytes of weights over the
-memory's measured rate, operations over the measured rate of a matrix product. --optimum names the
-interpreter of an environment with optimum-onnx, which the ViT-GPT2 is exported and run by.
+are medians over rounds, as ratios to PyTorch's eager `generate` of the same model: on the CPU in
+fp32 and on as many threads, on CUDA in fp16, with `torch.compile` beside it. Agreement is of
+captions with eager's. Beside each stage stands its bound: the operations of the encoder over the
+measured rate of a matrix product, the bytes of the decoder's weights over the memory's measured
+rate. --optimum names the interpreter of an environment with optimum-onnx, which the ViT-GPT2 is
+exported and run by.
 
 One JSON line a model is added to benchmarks/results/export_speed.jsonl. Models and bundles are kept
 under $SRD_EDGE_CACHE.
@@ -22,143 +25,64 @@ import shlex
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
-from importlib.metadata import version
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import click
 import numpy as np
 import torch
+from full_size import MODELS, made
+from machine_rates import bytes_a_token, operations, rates
 from numpy.typing import NDArray
 
-from srd_edge.export.parity import transformers_tokens
 from srd_edge.export.source import Source, open_source
-from srd_edge.runtime.bundle import read_bundle
+from srd_edge.kernels.preprocess import to_tensor
+from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.cache_folder import cache_folder
-from srd_edge.runtime.captioning import OnnxCaptioner
+from srd_edge.runtime.captioning import OnnxCaptioner, encoder_inputs
 from srd_edge.runtime.sessions import usable_cores
 
 RESULTS: Final = Path(__file__).parent / "results" / "export_speed.jsonl"
 PEER: Final = Path(__file__).parent / "optimum_peer.py"
 NEW_TOKENS: Final = 20
-PRECISIONS: Final = ("fp32", "int8", "int4")
+PRECISIONS: Final = {"cpu": ("fp32", "int8", "int4"), "cuda": ("fp32", "fp16", "int4")}
 OPTIMUM_TAKES: Final = "vit-gpt2"
-WORDS: Final = "<unk>"
-
-
-def vit_gpt2() -> tuple[Any, Any, int]:
-    from transformers import (
-        GPT2Config,
-        GPT2LMHeadModel,
-        VisionEncoderDecoderModel,
-        ViTConfig,
-        ViTImageProcessorPil,
-        ViTModel,
-    )
-
-    model = VisionEncoderDecoderModel(
-        encoder=ViTModel(ViTConfig(), add_pooling_layer=False),
-        decoder=GPT2LMHeadModel(GPT2Config(add_cross_attention=True)),
-    )
-    settings = model.generation_config
-    settings.decoder_start_token_id = settings.eos_token_id = settings.pad_token_id = 50256
-    model.config.decoder_start_token_id = model.config.pad_token_id = 50256
-    return model, ViTImageProcessorPil(size={"height": 224, "width": 224}), 50257
-
-
-def blip_base() -> tuple[Any, Any, int]:
-    from transformers import BlipConfig, BlipForConditionalGeneration, BlipImageProcessorPil
-
-    vision = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12}
-    vision |= {"intermediate_size": 3072, "image_size": 384, "patch_size": 16}
-    text = {"encoder_hidden_size": 768, "num_attention_heads": 12}
-    model = BlipForConditionalGeneration(BlipConfig(vision_config=vision, text_config=text))
-    return model, BlipImageProcessorPil(), 30524
-
-
-def git_base() -> tuple[Any, Any, int]:
-    from transformers import CLIPImageProcessorPil, GitConfig, GitForCausalLM
-
-    return GitForCausalLM(GitConfig()), CLIPImageProcessorPil(), 30522
-
-
-def qwen2_vl_2b() -> tuple[Any, Any, int]:
-    from transformers import (
-        Qwen2VLConfig,
-        Qwen2VLForConditionalGeneration,
-        Qwen2VLImageProcessorPil,
-    )
-
-    text = {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28}
-    text |= {"num_attention_heads": 12, "num_key_value_heads": 2, "vocab_size": 151936}
-    text |= {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}
-    text["rope_parameters"]["mrope_section"] = [16, 24, 24]
-    config = Qwen2VLConfig(
-        vision_config={"hidden_size": 1536, "embed_dim": 1280, "depth": 32, "num_heads": 16},
-        text_config=text,
-        image_token_id=151655,
-        tie_word_embeddings=True,
-    )
-    model = Qwen2VLForConditionalGeneration(config).to(torch.bfloat16)
-    model.generation_config.eos_token_id = 151645
-    # A captioner on a device sees small pictures: at most 8 x 8 cells.
-    size = {"shortest_edge": 4 * 28**2, "longest_edge": 64 * 28**2}
-    return model, Qwen2VLImageProcessorPil(size=size), 151936
-
-
-MODELS: Final[dict[str, Callable[[], tuple[Any, Any, int]]]] = {
-    "vit-gpt2": vit_gpt2,
-    "blip-base": blip_base,
-    "git-base": git_base,
-    "qwen2-vl-2b": qwen2_vl_2b,
+ARITHMETIC: Final = {
+    "fp32": "fp32_gop_s",
+    "fp16": "fp16_gop_s",
+    "int8": "int8_gop_s",
+    "int4": "int8_gop_s",
 }
+"""Of an encoder, by precision: the rate that bounds it."""
+PACKAGES: Final = ("torch", "transformers", "onnxruntime", "onnxruntime-gpu")
+Canvas: TypeAlias = NDArray[np.uint8]
 
 
-def made(name: str, place: Path) -> Path:
-    """The model's directory, written once."""
-    folder = place / name
-    if not (folder / "done").is_file():
-        from tokenizers import Tokenizer, models, pre_tokenizers
-        from transformers import PreTrainedTokenizerFast
+@dataclass(frozen=True)
+class Said:
+    """One caption by one contestant: seconds by stage, and its ids."""
 
-        torch.manual_seed(0)
-        model, processor, words = MODELS[name]()
-        spread(model)
-        vocabulary = {WORDS: 0} | {f"w{number}": number for number in range(1, words)}
-        tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=WORDS))
-        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-        image = getattr(model.config, "image_token_id", None)
-        special = [] if image is None else [f"w{image}"]
-        words_as = PreTrainedTokenizerFast(tokenizer_object=tokenizer, extra_special_tokens=special)
-        for part in (model, processor, words_as):
-            part.save_pretrained(folder)
-        (folder / "done").touch()
-    return folder
+    seconds: dict[str, float]
+    tokens: list[int]
 
 
-@torch.no_grad()
-def spread(model: Any) -> None:
-    """Weights as wide as their inputs are many, as in the tests: captions follow the picture."""
-    generator = torch.Generator().manual_seed(1)
-    for name, weight in model.named_parameters():
-        if weight.ndim > 1:
-            weight.normal_(0, 1.7 / weight[0].numel() ** 0.5, generator=generator)
-        elif name.endswith("bias"):
-            weight.normal_(0, 0.3, generator=generator)
+Contestant: TypeAlias = Callable[[Canvas], Said]
 
 
-def exported(model: Path, precision: str) -> tuple[Path, dict[str, float]]:
+def exported(model: Path, precision: str, device: str) -> tuple[Bundle, dict[str, float]]:
     """The bundle, written once by the command; and what that took."""
-    folder = model.with_name(f"{model.name}-{precision}")
+    target = ["--target", "cuda"] if device == "cuda" else []
+    folder = model.with_name("-".join([model.name, precision, *target[1:]]))
     record = folder.with_suffix(".json")
     if not record.is_file():
         words = ["srd-edge", "export", "--captioner", str(model), "--precision", precision]
         words += ["--max-tokens", str(NEW_TOKENS), "--beams", "1", "--overwrite", "-o", str(folder)]
         start = time.monotonic()
-        process = subprocess.Popen(words)
+        process = subprocess.Popen([*words, *target])
         _, status, used = os.wait4(process.pid, 0)  # of this child alone
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
@@ -166,130 +90,162 @@ def exported(model: Path, precision: str) -> tuple[Path, dict[str, float]]:
         seconds, peak = time.monotonic() - start, used.ru_maxrss / 1e6
         record.write_text(json.dumps({"seconds": seconds, "peak_gb": peak}))
     cost: dict[str, float] = json.loads(record.read_text())
-    return folder, cost
+    return read_bundle(folder), cost
+
+
+def eager(source: Source, device: str, *, compiled: bool = False) -> Contestant:
+    """PyTorch's own `generate`: fp32 on the CPU, fp16 on CUDA."""
+    model = source.captioner.model
+    kind = torch.float16 if device == "cuda" else torch.float32
+    model.to(device, kind)
+    if compiled:
+        for part in (model, *model.children()):
+            part.compile()
+    spec = source.captioner.preprocessing
+    settings = {"do_sample": False, "num_beams": 1, "max_new_tokens": NEW_TOKENS}
+
+    # Families make ids of prompts where they stand: on the device that is the usual one.
+    @torch.inference_mode()
+    def caption(canvas: Canvas) -> Said:
+        start = time.perf_counter()
+        with torch.device(device):
+            seen = torch.from_numpy(to_tensor(spec.cut(canvas), spec)).to(device, kind)
+            layout = spec.layout(canvas)
+            (row,) = source.family.generate(model, seen, layout, source.prompt, settings)
+        total = time.perf_counter() - start
+        ends = source.generation.end_tokens
+        end = next((at for at, token in enumerate(row) if token in ends), len(row))
+        return Said({"total": total}, row[:end])
+
+    return caption
+
+
+def ours(bundle: Bundle, device: str) -> Contestant:
+    """The bundle by its runtime."""
+    runtime = OnnxCaptioner(bundle, "cuda" if device == "cuda" else "cpu", strict=True)
+
+    def caption(canvas: Canvas) -> Said:
+        start = time.perf_counter()
+        encoded = runtime.encode(canvas)
+        middle = time.perf_counter()
+        tokens = list(runtime.generate(encoded).tokens)
+        end = time.perf_counter()
+        parts = {"encode": middle - start, "decode": end - middle, "total": end - start}
+        return Said(parts | {"tokens": float(len(tokens))}, tokens)
+
+    return caption
 
 
 class Peer:
     """optimum's ORTModelForVision2Seq in its own environment, asked over a pipe."""
 
-    def __init__(self, python: str, model: Path, threads: int) -> None:
+    def __init__(self, python: str, model: Path, threads: int, source: Source) -> None:
         command = [python, str(PEER), str(model), str(NEW_TOKENS), str(threads)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self._process = subprocess.Popen(command, text=True, **pipes)  # type: ignore[call-overload]
+        self._source, self._file = source, model.with_name("pixels.npy")
         self.versions: dict[str, str] = json.loads(self._process.stdout.readline())
 
-    def caption(self, pixel_values: NDArray[np.float32], file: Path) -> tuple[float, list[int]]:
-        """Seconds and ids for (1, 3, H, W); the pictures go by way of a file."""
-        np.save(file, pixel_values)
-        print(file, file=self._process.stdin, flush=True)
+    def __call__(self, canvas: Canvas) -> Said:
+        """The pictures go by way of a file."""
+        np.save(self._file, self._source.captioner.pixel_values(canvas[None]).numpy())
+        print(self._file, file=self._process.stdin, flush=True)
         answer = json.loads(self._process.stdout.readline())
-        return answer["seconds"], answer["tokens"]
+        return Said({"total": answer["seconds"]}, answer["tokens"])
 
     def close(self) -> None:
         self._process.stdin.close()
         self._process.wait()
 
 
-def pictures(source: Source, count: int) -> NDArray[np.uint8]:
+def pictures(source: Source, count: int) -> Canvas:
     """(count, H, W, 3) uint8 canvases of coloured blocks."""
     height, width = source.size
+    if source.captioner.preprocessing.tiling is not None:
+        height = width = 224
     rng = np.random.default_rng(0)
     blocks = rng.integers(0, 256, (count, 8, 8, 3), np.uint8)
     rows, columns = np.arange(height) * 8 // height, np.arange(width) * 8 // width
     return blocks[:, rows[:, None], columns]
 
 
-def rates(threads: int) -> dict[str, float]:
-    """What this machine can do: bytes a second read, and operations a second in a product."""
-    block = np.ones((threads, 1 << 26), np.float32)
-    seconds = []
-    for _ in range(5):
-        readers = [threading.Thread(target=row.max) for row in block]
-        start = time.perf_counter()
-        for reader in readers:
-            reader.start()
-        for reader in readers:
-            reader.join()
-        seconds.append(time.perf_counter() - start)
-    left, right = torch.rand(1024, 1024), torch.rand(1024, 1024)
-    products = []
-    for _ in range(20):
-        start = time.perf_counter()
-        torch.mm(left, right)
-        products.append(time.perf_counter() - start)
-    return {
-        "read_gb_s": block.nbytes / min(seconds) / 1e9,
-        "gemm_gflop_s": 2 * 1024**3 / statistics.median(products) / 1e9,
-    }
-
-
-def compare(
-    source: Source, bundles: dict[str, Path], rounds: int, peer: Peer | None, scratch: Path
-) -> dict[str, Any]:
+def compare(contestants: dict[str, Contestant], canvases: Canvas) -> dict[str, Any]:
     """Seconds of each contestant, stage by stage, and how many captions are eager's."""
-    runtimes = {name: OnnxCaptioner(read_bundle(path), "cpu") for name, path in bundles.items()}
-    canvases = pictures(source, rounds + 1)
-    seconds: dict[str, list[dict[str, float]]] = {}
-    agree: dict[str, list[float]] = {name: [] for name in (*bundles, "optimum")}
-    said = set()
-    for number, canvas in enumerate(canvases):
-        row: dict[str, dict[str, float]] = {}
-        start = time.perf_counter()
-        truth = transformers_tokens(source, source.generation, canvas[None])[0]
-        row["eager"] = {"total": time.perf_counter() - start}
-        said.add(tuple(truth))
-        for name, runtime in runtimes.items():
-            start = time.perf_counter()
-            encoded = runtime.encode(canvas)
-            middle = time.perf_counter()
-            tokens = list(runtime.generate(encoded).tokens)
-            end = time.perf_counter()
-            parts = {"encode": middle - start, "decode": end - middle}
-            row[name] = parts | {"total": end - start, "tokens": float(len(tokens))}
-            agree[name].append(float(tokens == truth))
-        if peer is not None:
-            values = source.captioner.pixel_values(canvas[None]).numpy()
-            total, tokens = peer.caption(values, scratch / "pixels.npy")
-            row["optimum"] = {"total": total}
-            agree["optimum"].append(float(tokens[: len(truth)] == truth))
-        if number:  # the first round pays for what is allocated once
-            for name, parts in row.items():
-                seconds.setdefault(name, []).append(parts)
-    eager = statistics.median(part["total"] for part in seconds["eager"])
-    return {"different_captions": len(said), "rounds": rounds} | {
-        name: _summary(parts, eager) | _agreement(agree.get(name))
-        for name, parts in seconds.items()
+    said: dict[str, list[Said]] = {name: [] for name in contestants}
+    for canvas in canvases:
+        for name, contestant in contestants.items():
+            said[name].append(contestant(canvas))
+    truth = [one.tokens for one in said["eager"]]
+    # The first round pays for what is allocated once.
+    middle = {
+        name: {
+            part: statistics.median(one.seconds[part] for one in captions[1:])
+            for part in captions[0].seconds
+        }
+        for name, captions in said.items()
     }
-
-
-def _summary(parts: list[dict[str, float]], eager: float) -> dict[str, float]:
-    middle = {key: statistics.median(part[key] for part in parts) for key in parts[0]}
-    return middle | {"times_eager": eager / middle["total"]}
-
-
-def _agreement(equal: list[float] | None) -> dict[str, float]:
-    return {"captions_equal": statistics.mean(equal)} if equal else {}
-
-
-def bounds(bundle: Path, rate: dict[str, float]) -> dict[str, float]:
-    """Milliseconds that reading the decoder's weights takes, a token."""
-    manifest = read_bundle(bundle).manifest
-    decoder = manifest.entry(manifest.captioner.components["decoder"])
-    assert decoder is not None
-    return {
-        "bundle_mb": sum(entry.bytes for entry in manifest.files) / 1e6,
-        "decoder_mb": decoder.bytes / 1e6,
-        "read_ms_a_token": decoder.bytes / rate["read_gb_s"] / 1e6,
+    report: dict[str, Any] = {
+        "different_captions": len({tuple(tokens) for tokens in truth}),
+        "rounds": len(canvases) - 1,
     }
+    for name, parts in middle.items():
+        report[name] = parts | {"times_eager": middle["eager"]["total"] / parts["total"]}
+        if name != "eager":
+            pairs = zip(said[name], truth, strict=True)
+            equal = [one.tokens[: len(tokens)] == tokens for one, tokens in pairs]
+            report[name]["captions_equal"] = statistics.mean(map(float, equal))
+    return report
+
+
+def bounds(
+    source: Source, bundles: dict[str, Bundle], canvas: Canvas, rate: dict[str, float]
+) -> dict[str, dict[str, float]]:
+    """Milliseconds that the encoder's operations, and reading the decoder's weights, take."""
+    module = source.components()["encoder"].module.to("cpu", torch.float32)
+    inputs = encoder_inputs(canvas, source.captioner.preprocessing)
+    count = operations(module, *map(torch.from_numpy, inputs.values()))
+    found = {}
+    for name, bundle in bundles.items():
+        manifest = bundle.manifest
+        read = bytes_a_token(bundle.path(manifest.captioner.components["decoder"]))
+        found[name] = {
+            "bundle_mb": sum(entry.bytes for entry in manifest.files) / 1e6,
+            "encoder_gop": count / 1e9,
+            # An encoder's arithmetic is int8 in int4 too; what has no rate of its own is fp32's.
+            "encode_ms": count / rate.get(ARITHMETIC[name], rate["fp32_gop_s"]) / 1e6,
+            "read_mb_a_token": read / 1e6,
+            "read_ms_a_token": read / rate["read_gb_s"] / 1e6,
+        }
+    return found
+
+
+def versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine(device: str, rate: dict[str, float]) -> dict[str, Any]:
+    named = {"gpu": torch.cuda.get_device_name()} if device == "cuda" else {}
+    return {"processor": platform.machine(), "rates": rate} | named
 
 
 @click.command()
 @click.option("--only", multiple=True, type=click.Choice(list(MODELS)), help="Default: all.")
-@click.option("--precision", "precisions", multiple=True, default=PRECISIONS)
+@click.option("--precision", "precisions", multiple=True, help="Default: by the device.")
 @click.option("--rounds", default=8)
+@click.option("--device", type=click.Choice(list(PRECISIONS)), default="cpu")
 @click.option("--optimum", help="Interpreter of an environment with optimum-onnx.")
 def main(
-    only: tuple[str, ...], precisions: tuple[str, ...], rounds: int, optimum: str | None
+    only: tuple[str, ...],
+    precisions: tuple[str, ...],
+    rounds: int,
+    device: str,
+    optimum: str | None,
 ) -> None:
     """Export captioners of full size and compare their speed."""
     place = cache_folder() / "full_size"
@@ -298,23 +254,30 @@ def main(
     torch.set_num_threads(threads)
     for name in only or MODELS:
         model = made(name, place)
-        bundles, costs = {}, {}
-        for precision in precisions:
-            bundles[precision], costs[precision] = exported(model, precision)
+        exports = {p: exported(model, p, device) for p in precisions or PRECISIONS[device]}
+        bundles = {precision: bundle for precision, (bundle, _) in exports.items()}
         source = open_source(model, beams=1, max_new_tokens=NEW_TOKENS)
+        canvases = pictures(source, rounds + 1)
+        rate = rates(threads, device)
+        bound = bounds(source, bundles, canvases[0], rate)
+        contestants: dict[str, Contestant] = {"eager": eager(source, device)}
+        contestants |= {precision: ours(bundle, device) for precision, bundle in bundles.items()}
+        if device == "cuda":
+            again = open_source(model, beams=1, max_new_tokens=NEW_TOKENS)
+            contestants["torch.compile"] = eager(again, device, compiled=True)
         peer = None
         if optimum is not None and name == OPTIMUM_TAKES:
-            peer = Peer(optimum, model, threads)
-        rate = rates(threads)
+            peer = contestants["optimum"] = Peer(optimum, model, threads, source)
         line = {
             "model": name,
             "parameters_m": sum(p.numel() for p in source.captioner.model.parameters()) / 1e6,
             "threads": threads,
-            "machine": {"processor": platform.machine(), "rates": rate},
-            "versions": {p: version(p) for p in ("torch", "transformers", "onnxruntime")},
-            "export": costs,
-            "bounds": {p: bounds(path, rate) for p, path in bundles.items()},
-            "seconds": compare(source, bundles, rounds, peer, place),
+            "device": device,
+            "machine": machine(device, rate),
+            "versions": versions(),
+            "export": {precision: cost for precision, (_, cost) in exports.items()},
+            "bounds": bound,
+            "seconds": compare(contestants, canvases),
             "command": shlex.join(["benchmarks/export_speed.py", *sys.argv[1:]]),
         }
         if peer is not None:

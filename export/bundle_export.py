@@ -35,7 +35,7 @@ from srd_edge.export.graphs import OPSET, Precision
 from srd_edge.export.limits import with_limits
 from srd_edge.export.parity import ask_pytorch, check_fp32, measure_parity
 from srd_edge.export.source import Source, open_source
-from srd_edge.export.targets import check_graphs, check_precision, has_tensorrt
+from srd_edge.export.targets import check_graphs, check_precision, on_gpu
 from srd_edge.kernels.actions import DEFAULT_TABLE
 from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.runtime.bundle import Bundle, write_bundle
@@ -109,7 +109,7 @@ def export_bundle(
     captioner = source.captioner
     parts = source.components()
     cache: Cache = "growing"
-    if has_tensorrt(config.target) and (fixed := with_fixed_cache(parts["decoder"])) is not None:
+    if on_gpu(config.target) and (fixed := with_fixed_cache(parts["decoder"])) is not None:
         parts["decoder"], cache = fixed, "fixed"
     policy = load_policy(config.policy) if config.policy else None
     observation = _observation(source, parts)
@@ -131,7 +131,7 @@ def export_bundle(
         manifest = _manifest(config, source, parts, policy, observation, target)
         manifest = replace(manifest, captioner=replace(manifest.captioner, cache=cache))
         del source, captioner, parts  # a second copy of the weights is opened now
-        trial = write_bundle(work / "trial", manifest, files)
+        trial = write_bundle(work / "trial", manifest, files, move=True)
         references = [sample.captions for sample in pictures[-_PARITY_PICTURES:]]
         parity = measure_parity(trial, truth, policy, unseen, references)
         report(
@@ -149,7 +149,8 @@ def export_bundle(
         manifest = replace(trial.manifest, parity=parity, files=())
         if policy is not None:
             manifest = replace(with_limits(trial, samples), parity=parity, files=())
-        return write_bundle(config.output, manifest, files, overwrite=config.overwrite)
+        kept = {entry.path: trial.path(entry.path) for entry in trial.manifest.files}
+        return write_bundle(config.output, manifest, kept, overwrite=config.overwrite, move=True)
 
 
 def _check_request(config: ExportConfig, samples: Sequence[Sample]) -> None:

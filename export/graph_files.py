@@ -25,8 +25,8 @@ from srd_edge.runtime.captioning import encoder_inputs
 from srd_edge.training.checkpoints import PolicyCheckpoint
 
 _NO_SPACE: Final = "No space left on device"
-_COPIES: Final = 3
-"""Of all weights that lie on the disk at once: graphs, the bundle on trial, the bundle."""
+_COPIES: Final = 2
+"""Of all weights that lie on the disk at once: graphs as exported, and converted or packed."""
 
 
 def weight_bytes(parts: Mapping[str, Component]) -> int:

@@ -32,6 +32,8 @@ SUFFIX: Final[dict[Precision, str]] = {
 """Of file names, as transformers.js has them."""
 _IN_FP32: Final = ("LayerNormalization", "Softmax", "LogSoftmax", "ReduceMean", "Pow", "Range")
 """What overflows or loses its small differences in half precision."""
+_HALF_OUTSIDE: Final = ("past_key_values.", "present.", "image_features", "inputs_embeds")
+"""Inputs and outputs that graphs hand each other, half as large in half precision."""
 
 
 def export_graph(component: Component, target: Path) -> None:
@@ -95,9 +97,10 @@ def convert(
 ) -> None:
     """Make a graph of another precision of the fp32 graph ``source``.
 
-    fp16 keeps float32 inputs and outputs. int8 and int4 go by what bounds the graph: an encoder's
-    arithmetic becomes int8 (static and calibrated where it convolves, dynamic where it attends), a
-    decoder, which has no calibration, reads its weights in blocks of 8 or 4 bits.
+    fp16 keeps float32 inputs and outputs but for keys, values and embeddings. int8 and int4 go by
+    what bounds the graph: an encoder's arithmetic becomes int8 (static and calibrated where it
+    convolves, dynamic where it attends), a decoder, which has no calibration, reads its weights in
+    blocks of 8 or 4 bits.
 
     Args:
         source: the fp32 graph.
@@ -116,9 +119,12 @@ def convert(
 def _halve(source: Path, target: Path) -> None:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
+    graph = onnx.load(source, load_external_data=False).graph
+    names = [value.name for value in (*graph.input, *graph.output)]
+    kept = [name for name in names if not name.startswith(_HALF_OUTSIDE)]
     with _quiet():
         model = convert_float_to_float16(
-            str(source), keep_io_types=True, op_block_list=list(_IN_FP32)
+            str(source), keep_io_types=kept, op_block_list=list(_IN_FP32)
         )
     sort_nodes(model.graph)
     save_graph(model, target)

@@ -20,7 +20,8 @@ from srd_edge.kernels.preprocess import to_tensor
 from srd_edge.runtime.bundle import Bundle
 from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.runtime.generation_specs import GenerationDefaults
-from srd_edge.runtime.sessions import open_session
+from srd_edge.runtime.graphs import host_value, open_graph
+from srd_edge.runtime.resident_cache import LOGITS
 from srd_edge.training.caption_metrics import cider_d
 from srd_edge.training.checkpoints import PolicyCheckpoint
 
@@ -113,12 +114,13 @@ def measure_parity(
 
 def _logit_differences(bundle: Bundle, truth: Truth) -> dict[str, float]:
     """By past length, the largest difference of the decoder graph's logits from PyTorch's."""
-    path = bundle.path(bundle.manifest.captioner.components["decoder"])
-    graph = open_session(path, "cpu").session
-    return {
-        str(past): float(np.abs(graph.run(["logits"], feed)[0] - logits).max())
-        for past, (feed, logits) in truth.probes.items()
-    }
+    graph = open_graph(bundle, "decoder", "cpu", strict=True)
+    differences = {}
+    for past, (feed, logits) in truth.probes.items():
+        typed = {n: host_value(array.astype(graph.types[n])) for n, array in feed.items()}
+        (found,) = graph.run([LOGITS], typed)
+        differences[str(past)] = float(np.abs(found.numpy() - logits).max())
+    return differences
 
 
 def _cider_d(captions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
@@ -206,13 +208,13 @@ def _q_difference(
     runtime: OnnxCaptioner,
     canvases: Sequence[Pixels],
 ) -> float:
-    assert bundle.manifest.policy is not None
-    graph = open_session(bundle.path(bundle.manifest.policy.file), "cpu").session
+    graph = open_graph(bundle, "policy", "cpu", strict=True)
     features = np.concatenate([runtime.encode(canvas).features for canvas in canvases])
     coverage = torch.zeros(len(canvases), policy.network.table.rows, policy.network.table.columns)
     truth = policy.network(torch.from_numpy(features), coverage).numpy()
     feed = {"encoder_hidden_states": features, "coverage": coverage.numpy()}
-    return float(np.abs(graph.run(["q_values"], feed)[0] - truth).max())
+    (found,) = graph.run(["q_values"], {name: host_value(array) for name, array in feed.items()})
+    return float(np.abs(found.numpy() - truth).max())
 
 
 def check_fp32(report: dict[str, Any]) -> list[str]:

@@ -1,7 +1,7 @@
 """What a bundle is exported for: its precision, what its graphs may hold, what the device needs.
 
-A target changes no graph. It chooses the precision where none is named, holds the graphs against
-what its TensorRT parses, and is written into the manifest's provenance.
+A target chooses the precision where none is named and, for a GPU, a decoder whose shapes stay. It
+holds the graphs against what its TensorRT parses and is written into the manifest's provenance.
 """
 
 from __future__ import annotations
@@ -135,6 +135,11 @@ def choose_precision(target: str, asked: Precision | None) -> Precision:
 def has_tensorrt(target: str) -> bool:
     """Whether the target runs engines; "" for none."""
     return bool(target) and find_target(target).opsets is not None
+
+
+def on_gpu(target: str) -> bool:
+    """Whether the target gains by a cache of fixed size, whose steps a GPU can play again."""
+    return bool(target) and find_target(target).provider != "cpu"
 
 
 def check_precision(target: str, precision: Precision) -> None:

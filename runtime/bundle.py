@@ -15,7 +15,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any, Final, NoReturn
 from srd_edge.errors import BundleError, RunError, SrdEdgeError, UsageError
 from srd_edge.runtime.bundle_specs import TOKENIZER_FILE, FileEntry
 from srd_edge.runtime.check_specs import REFERENCE_FOLDER
+from srd_edge.runtime.json_fields import parse_json
 from srd_edge.runtime.manifest import Manifest, pairing_id
 
 MANIFEST_FILE: Final = "manifest.json"
@@ -84,6 +85,7 @@ def write_bundle(
     files: Mapping[str, bytes | Path],
     *,
     overwrite: bool = False,
+    move: bool = False,
 ) -> Bundle:
     """Write a bundle that appears whole or not at all.
 
@@ -94,8 +96,9 @@ def write_bundle(
     Args:
         directory: where to put it; missing parents are made.
         manifest: with ``files`` left empty, and ``policy.pairing`` "" to have it filled in.
-        files: path in the bundle -> its bytes, or a file to copy.
+        files: path in the bundle -> its bytes, or a file.
         overwrite: whether a bundle that is already there is replaced.
+        move: whether files are moved, being the caller's own and of no further use, not copied.
 
     Returns:
         The bundle as read back.
@@ -115,7 +118,7 @@ def write_bundle(
     try:
         # Not tempfile: the bundle is to have the permissions that the umask gives.
         fresh.mkdir(parents=True)
-        written = _fill(fresh, manifest, files)
+        written = _fill(fresh, manifest, files, shutil.move if move else shutil.copyfile)
         _swap(fresh, target, target.with_name(f".{target.name}.{tag}.old"))
     except BaseException as error:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -132,7 +135,12 @@ def write_bundle(
     return Bundle(target, written)
 
 
-def _fill(fresh: Path, manifest: Manifest, files: Mapping[str, bytes | Path]) -> Manifest:
+def _fill(
+    fresh: Path,
+    manifest: Manifest,
+    files: Mapping[str, bytes | Path],
+    take: Callable[[Path, Path], object],
+) -> Manifest:
     entries = []
     for name, content in sorted(files.items()):
         path = fresh / name
@@ -140,7 +148,7 @@ def _fill(fresh: Path, manifest: Manifest, files: Mapping[str, bytes | Path]) ->
         if isinstance(content, bytes):
             path.write_bytes(content)
         else:
-            shutil.copyfile(content, path)
+            take(content, path)
         # From the copy: the sum is of what was written, whatever happens to the source meanwhile.
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -197,21 +205,9 @@ def _read_json(root: Path) -> Any:
     if len(raw) > MAX_MANIFEST_BYTES:
         _refuse(f"a {MANIFEST_FILE} of at most {MAX_MANIFEST_BYTES} bytes", "a larger one")
     try:
-        return json.loads(raw.decode(), parse_constant=_no_constant, object_pairs_hook=_unique)
+        return parse_json(raw)
     except (ValueError, RecursionError) as error:
         _refuse(f"{MANIFEST_FILE} to be JSON", f"{type(error).__name__}: {error}", cause=error)
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        # Which of the two counts differs from reader to reader.
-        raise ValueError("the same field twice in an object")
-    return fields
 
 
 def _check_path(path: str) -> None:

@@ -20,7 +20,7 @@ from srd_edge.runtime.sessions import DTYPES, Provider, Session, open_session
 from srd_edge.runtime.tensorrt_provider import options_for, warm_up
 
 _GPU: Final = "cuda"
-_RECORDING: Final = "gpu_graph_id"
+RECORDING_KEY: Final = "gpu_graph_id"
 """Of a run's options: which recording is made or played."""
 _NONE: Final = -1
 
@@ -140,7 +140,7 @@ class OnnxGraph:
         from onnxruntime import RunOptions
 
         options = RunOptions()
-        options.add_run_config_entry(_RECORDING, str(recording))
+        options.add_run_config_entry(RECORDING_KEY, str(recording))
         return options
 
 

@@ -5,8 +5,9 @@ A wrong field is named by its whole path, and what was found is shown shortened 
 
 from __future__ import annotations
 
+import json
 import math
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from srd_edge.errors import BundleError
 
@@ -114,3 +115,25 @@ def wrong_field(where: str, expected: str, found: object) -> BundleError:
     shown = " ".join(shown.split())
     shown = shown if len(shown) <= 120 else f"{shown[:117]}..."
     return BundleError(expected=f"{where} to be {expected}", found=shown, do=DO)
+
+
+def parse_json(raw: bytes) -> Any:
+    """JSON in UTF-8, and nothing that readers of it understand differently.
+
+    Raises:
+        ValueError: it is not JSON, holds NaN or Infinity, or a field twice.
+        RecursionError: it is nested too deeply.
+    """
+    return json.loads(raw.decode(), parse_constant=_no_constant, object_pairs_hook=_unique)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        # Which of the two counts differs from reader to reader.
+        raise ValueError("the same field twice in an object")
+    return fields

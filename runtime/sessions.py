@@ -40,6 +40,8 @@ DTYPES: Final = {
     "tensor(bool)": np.bool_,
 }
 """By the names that onnxruntime has for the types of a graph's inputs."""
+RECORDING: Final = {"enable_cuda_graph": "1"}
+"""Options of the CUDA provider, for a graph whose calls it records."""
 _ERROR_SEVERITY: Final = 3
 _ENGINE: Final = b"EPContext"
 _NOT_INSTALLED: Final = "Please install TensorRT libraries"
@@ -59,9 +61,8 @@ class Session:
     Args:
         session: the ``onnxruntime.InferenceSession``, or what ``native`` opened.
         provider: the one that took the graph: cpu, cuda or tensorrt.
-        fallback: why it is not the one that was asked for (or, with auto, not the GPU that this
-            onnxruntime is built for, or that TensorRT itself has), in one line to print; None if
-            it is.
+        fallback: why it is not the one that was asked for (or, with auto, not a GPU that this
+            onnxruntime is built for or TensorRT sees), in one line to print; None if it is.
         records: whether CUDA records calls, to play them again.
         native: whether it is TensorRT itself that took the graph, without onnxruntime.
     """
@@ -116,7 +117,7 @@ def open_session(
     missed: list[str] = []
     for name in _BEST_FIRST[first:-1]:
         if _NAMES[name] in compiled:
-            tried = tensorrt if name == "tensorrt" else _cuda_options(record)
+            tried = tensorrt if name == "tensorrt" else RECORDING.copy if record else dict
             session, reason = _attempt(runtime, model, name, threads, profile, tried)
             if session is None and name == "cuda" and record:
                 # Not every graph can be recorded.
@@ -130,8 +131,7 @@ def open_session(
         if session is not None:
             # With auto, CUDA where there is no TensorRT is the ordinary case and needs no words.
             told = None if provider == "auto" else _notice(name, missed)
-            records = record and name == "cuda"
-            return Session(session, name, told, records=records, native=itself)
+            return Session(session, name, told, record and name == "cuda", native=itself)
         # Nor does auto on a build for the CPU alone.
         if provider != "auto" or reason != _not_built(name):
             missed.append(reason)
@@ -214,12 +214,8 @@ def _attempt(
     return session, ""
 
 
-def _cuda_options(record: bool) -> ProviderOptions:
-    return lambda: {"enable_cuda_graph": "1"} if record else {}
-
-
 def _natively(native: Native, reason: str) -> tuple[Any | None, str]:
-    """The graph through TensorRT itself; None and the reason, the one that was if it is missing."""
+    """The graph through TensorRT itself, or None and why; ``reason`` where that is missing."""
     try:
         return native(), reason
     except SrdEdgeError as error:

@@ -48,6 +48,12 @@ def _watch(captioner: Any) -> dict[str, WatchedGraph]:
 
 
 @pytest.fixture(scope="session")
+def watched_graph() -> type[WatchedGraph]:
+    """Makes a graph that notes what it is fed."""
+    return WatchedGraph
+
+
+@pytest.fixture(scope="session")
 def watch() -> Callable[[Any], dict[str, WatchedGraph]]:
     """Watches the graphs of an ``OnnxCaptioner`` from now on; they are there by component."""
     return _watch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,13 +17,14 @@ from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_stri
 from srd_edge.attacks.captioner import load_captioner
 from srd_edge.attacks.samples import Sample
 from srd_edge.errors import BundleError, UsageError
+from srd_edge.export import bundle_export
 from srd_edge.export.bundle_export import ExportConfig, _check_match, export_bundle
 from srd_edge.export.families.cache import with_fixed_cache
 from srd_edge.export.families.prefix import whole_ids
 from srd_edge.export.graphs import export_graph
 from srd_edge.export.inspection import verify_bundle
 from srd_edge.export.packing import pack
-from srd_edge.export.parity import is_tied, transformers_tokens
+from srd_edge.export.parity import is_tied, measure_parity, transformers_tokens
 from srd_edge.export.source import open_source
 from srd_edge.export.tensorrt_check import check_for_tensorrt, empty_past
 from srd_edge.kernels.frames import Pixels
@@ -202,6 +204,31 @@ def test_a_captioner_of_any_resolution_takes_no_policy(
     assert bundle.manifest.observation is None
     with pytest.raises(UsageError, match="without --policy"):
         _check_match(cast("Any", None), open_source(saved("smolvlm")), None)
+
+
+def test_pytorchs_model_is_gone_when_the_graphs_are_opened(
+    saved: Callable[[str], Path],
+    pictures: list[Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two copies of the weights of a large model are more than a machine may hold."""
+    models: list[Any] = []
+    alive: list[bool] = []
+
+    def opened(*words: Any, **more: Any) -> Any:
+        source = open_source(*words, **more)
+        models.append(weakref.ref(source.captioner.model))
+        return source
+
+    def measured(*words: Any) -> dict[str, Any]:
+        alive.append(models[0]() is not None)
+        return measure_parity(*words)
+
+    monkeypatch.setattr(bundle_export, "open_source", opened)
+    monkeypatch.setattr(bundle_export, "measure_parity", measured)
+    bundle_of(saved("git"), pictures, tmp_path, "")
+    assert alive == [False]
 
 
 def test_views_of_a_tiled_picture_are_captioned_as_one(

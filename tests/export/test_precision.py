@@ -53,6 +53,13 @@ def test_a_precision_is_in_the_graphs_and_in_the_captions(
         signs = {node.op_type for node in graph.node}
         signs |= {onnx.TensorProto.DataType.Name(t.data_type) for t in graph.initializer}
         assert sign in signs
+    # What graphs hand each other is what fp16 makes smaller; pictures and logits stay as they are.
+    decoder = onnx.load(bundle.path(bundle.manifest.captioner.components["decoder"])).graph
+    types = {v.name: v.type.tensor_type.elem_type for v in (*decoder.input, *decoder.output)}
+    cache = {types[name] for name in types if name.startswith(("past_key_values.", "present."))}
+    half = precision == "fp16"
+    assert cache == {onnx.TensorProto.FLOAT16 if half else onnx.TensorProto.FLOAT}
+    assert types["logits"] == onnx.TensorProto.FLOAT
     parity = bundle.manifest.parity
     assert parity["tokens_equal"] > {"fp16": 0.95, "int8": 0.6, "int4": 0.1}[precision]
     assert max(parity["logits_max_abs_difference"].values()) > 0

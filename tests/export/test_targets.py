@@ -61,6 +61,12 @@ def test_the_targets_by_name() -> None:
     assert "TensorRT 10.16" in TARGETS["jetson-thor"].needs
 
 
+def test_a_decoder_for_a_gpu_keeps_its_shapes(toy_captioner: Path, tmp_path: Path) -> None:
+    config = ExportConfig(str(toy_captioner), tmp_path / "b", target="cuda")
+    manifest = export_bundle(config, open_dataset("scenes", "dev", 96), lambda _: None).manifest
+    assert manifest.captioner.cache == "fixed"
+
+
 def test_a_precision_that_is_named_wins() -> None:
     assert choose_precision("", None) == "fp32"
     assert choose_precision("cpu", None) == "int8"

@@ -5,14 +5,15 @@
 with the wheels onnxruntime_gpu-1.31.1, tensorrt_cu13_bindings-10.16.1.11 and -11.4.0.106 of Linux
 on x86-64 and the lists onnxruntime_gpu_1_31_1.json, tensorrt_10_16.json and tensorrt_11_4.json.
 
-Neither needs a GPU. *onnxruntime-gpu*: the provider's options are the strings of its library that
-are one of these names from end to end. The linker keeps a string that another ends with only once,
-so that ``user_compute_stream`` is looked for as the end of one. How values are written is in the
-errors of the Python bindings. *TensorRT*: the bindings want
-libnvinfer and two more libraries for a handful of functions, none of which is called on import;
-hollow libraries with those names let the module be imported (by the version of Python that the
-wheel is for), and it says itself what is in it. Needs a C compiler and binutils. Nothing of
-TensorRT is run.
+Neither needs a GPU. *onnxruntime-gpu*: the TensorRT provider's options are the strings of its
+library that are one of these names from end to end. The linker keeps a string that another ends
+with only once, so that ``user_compute_stream`` is looked for as the end of one. How values are
+written is in the errors of the Python bindings. The CUDA provider's have no prefix to know them by:
+those of its documentation are recorded that are strings of its library, and so is the key of a run
+that says which CUDA graph is meant. *TensorRT*: the bindings want libnvinfer and two more libraries
+for a handful of functions, none of which is called on import; hollow libraries with those names let
+the module be imported (by the version of Python that the wheel is for), and it says itself what is
+in it. Needs a C compiler and binutils. Nothing of TensorRT is run.
 """
 
 from __future__ import annotations
@@ -27,11 +28,21 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 PROVIDER_LIBRARY: Final = "onnxruntime/capi/libonnxruntime_providers_tensorrt.so"
+CUDA_LIBRARY: Final = "onnxruntime/capi/libonnxruntime_providers_cuda.so"
 BINDINGS: Final = "onnxruntime/capi/onnxruntime_pybind11_state"
+CUDA_DOCUMENTED: Final = (
+    *("device_id", "user_compute_stream", "do_copy_in_default_stream"),
+    *("use_ep_level_unified_stream", "gpu_mem_limit", "arena_extend_strategy"),
+    *("cudnn_conv_algo_search", "cudnn_conv_use_max_workspace", "cudnn_conv1d_pad_to_nc1d"),
+    *("enable_cuda_graph", "enable_skip_layer_norm_strict_mode", "use_tf32"),
+    *("gpu_external_alloc", "gpu_external_free", "prefer_nhwc"),
+)
+RUN_KEYS: Final = ("gpu_graph_id",)
 _WHOLE: Final = re.compile(rb"(?<![ -~])(device_id|trt_[a-z0-9_]+)\0")
 _END: Final = re.compile(rb"(user_compute_stream)\0")
 _VALUE: Final = re.compile(rb"\[TensorRT\] The value for the key '(\w+)' should be ([ -~]+)\n?\0")
@@ -70,18 +81,26 @@ def provider_options(library: bytes) -> list[str]:
     return sorted({m.decode() for m in (*_WHOLE.findall(library), *_END.findall(library))})
 
 
+def whole_strings(names: Sequence[str], library: bytes) -> list[str]:
+    """Those of ``names`` that are strings of a library, or the end of one."""
+    return sorted(name for name in names if name.encode() + b"\0" in library)
+
+
 def option_values(bindings: bytes) -> dict[str, str]:
     """What the Python bindings want the values of options to be, in the words of their errors."""
     return {name.decode(): words.decode() for name, words in _VALUE.findall(bindings)}
 
 
 def read_onnxruntime(wheel: Path) -> dict[str, Any]:
-    """The options that the wheel's TensorRT provider knows, and how their values are written."""
+    """The options that the wheel's GPU providers know, and how TensorRT's values are written."""
     with zipfile.ZipFile(wheel) as archive:
-        (bindings,) = (name for name in archive.namelist() if name.startswith(BINDINGS))
+        (name,) = (name for name in archive.namelist() if name.startswith(BINDINGS))
+        bindings = archive.read(name)
         return {
             "options": provider_options(archive.read(PROVIDER_LIBRARY)),
-            "values": option_values(archive.read(bindings)),
+            "cuda_options": whole_strings(CUDA_DOCUMENTED, archive.read(CUDA_LIBRARY)),
+            "run_keys": whole_strings(RUN_KEYS, bindings),
+            "values": option_values(bindings),
         }
 
 

@@ -399,6 +399,16 @@ def test_files_are_copied_from_paths(tmp_path: Path) -> None:
         write_bundle(tmp_path / "b", MANIFEST, {**FILES, "policy.onnx": tmp_path / "gone.onnx"})
 
 
+def test_files_are_moved_when_asked(tmp_path: Path) -> None:
+    source = tmp_path / "source.onnx"
+    source.write_bytes(graph("Exp"))
+    bundle = write_bundle(
+        tmp_path / "bundle", MANIFEST, {**FILES, "policy.onnx": source}, move=True
+    )
+    assert bundle.path("policy.onnx").read_bytes() == graph("Exp")
+    assert list(tmp_path.iterdir()) == [bundle.directory]
+
+
 def test_overwrite_only_when_asked_and_only_a_bundle(directory: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="overwritten"):
         write_bundle(directory, MANIFEST, FILES)

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from tokenizers import Tokenizer, decoders, models
 
 from srd_edge.errors import BundleError, ProviderError, UsageError
-from srd_edge.runtime.sessions import open_session, usable_cores
+from srd_edge.runtime.sessions import RECORDING, open_session, usable_cores
 from srd_edge.runtime.tokenizer import CaptionTokenizer
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
@@ -58,8 +58,18 @@ class Runtime:
         self.opened.append(providers)
         if model == b"broken" or self.raises in providers:
             raise Exception(self.says)
-        used = [name for name in providers if name in self.loads]
+        names = [each if isinstance(each, str) else each[0] for each in providers]
+        used = [name for name in names if name in self.loads]
         return SimpleNamespace(get_providers=lambda: used)
+
+
+class Unrecordable(Runtime):
+    """Whose CUDA cannot record this graph."""
+
+    def InferenceSession(self, model: Any, options: Any, **more: Any) -> Any:  # noqa: N802
+        if (CUDA, RECORDING) in more["providers"]:
+            raise Exception("not all nodes are on CUDA")
+        return super().InferenceSession(model, options, **more)
 
 
 def install(monkeypatch: pytest.MonkeyPatch, runtime: Runtime) -> Runtime:
@@ -140,6 +150,18 @@ def test_choice(
     if told is not None and asked != "auto":
         with pytest.raises(ProviderError, match=told):
             open_session(b"graph", asked, strict=True)
+
+
+@pytest.mark.parametrize(("kind", "records"), [(Runtime, True), (Unrecordable, False)])
+def test_cuda_records_a_graph_where_it_can(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Runtime], records: bool
+) -> None:
+    runtime = install(monkeypatch, kind([CUDA, CPU], [CUDA, CPU]))
+    opened = open_session(b"graph", "cuda", strict=True, record=True)
+    assert (opened.provider, opened.fallback, opened.records) == ("cuda", None, records)
+    assert runtime.opened == [[(CUDA, RECORDING) if records else CUDA, CPU]]
+    assert not open_session(b"graph", "cuda").records
+    assert not open_session(b"graph", "cpu", record=True).records
 
 
 @pytest.mark.parametrize("provider", ["auto", "tensorrt"])
