@@ -266,10 +266,15 @@ class Builder:
 
     def create_builder_config(self) -> Any:
         profiles: list[Any] = []
+
+        def add(profile: Any) -> int:
+            profiles.append(profile.shapes)
+            return len(profiles) - 1
+
         return SimpleNamespace(
             profiles=profiles,
             set_memory_pool_limit=lambda pool, pool_size: None,
-            add_optimization_profile=lambda profile: profiles.append(profile.shapes) or 0,
+            add_optimization_profile=add,
             create_timing_cache=lambda serialized_timing_cache: None,
             set_timing_cache=lambda cache, ignore_mismatch: True,
             get_timing_cache=lambda: None,
@@ -307,15 +312,15 @@ class Engine:
             plan["model"], options, providers=["CPUExecutionProvider"]
         )
         self.profile = plan["profile"]
-        self.inputs = {value.name: value for value in self.session.get_inputs()}
-        self.outputs = {value.name: value for value in self.session.get_outputs()}
+        self.inputs: dict[str, Any] = {value.name: value for value in self.session.get_inputs()}
+        self.outputs: dict[str, Any] = {value.name: value for value in self.session.get_outputs()}
         self.tensors = self.inputs | self.outputs
         self.num_io_tensors = len(self.tensors)
         self.num_layers = len(onnx.load(plan["model"], load_external_data=False).graph.node)
         self.known: dict[Any, dict[str, tuple[int, ...]]] = {}
 
     def get_tensor_name(self, index: int) -> str:
-        return list(self.tensors)[index]
+        return [*self.tensors][index]
 
     def get_tensor_mode(self, name: str) -> Any:
         return SimpleNamespace(name="INPUT" if name in self.inputs else "OUTPUT")
@@ -367,7 +372,7 @@ class Context:
     @property
     def engine(self) -> Engine:
         engine = self._engine()
-        runtime = engine and engine.runtime()
+        runtime = None if engine is None else engine.runtime()
         if engine is None or runtime is None or runtime.logger() is None:
             raise Fault("an engine, its runtime or its logger is gone before the context")
         return engine

@@ -128,7 +128,8 @@ def test_no_cuda_bindings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_gpu(fake_gpu: Any) -> None:
-    assert load_cuda() is fake_gpu.cuda
+    found: Any = load_cuda()
+    assert found is fake_gpu.cuda
     fake_gpu.cuda.gpus = 0
     with pytest.raises(ProviderError, match="count the GPUs, found cudaErrorNoDevice"):
         load_cuda()
