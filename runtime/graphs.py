@@ -29,7 +29,7 @@ class Value(Protocol):
     """A tensor on some device."""
 
     def numpy(self) -> NDArray[Any]:
-        """A copy on the host."""
+        """On the host; a value that lies there may show itself, for as long as it is there."""
         ...
 
     def shape(self) -> Sequence[int]: ...

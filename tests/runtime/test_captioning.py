@@ -191,19 +191,3 @@ def test_a_batch_keeps_to_the_longest_caption_and_the_suppressed_tokens(toy_bund
     expected = [quiet.generate(quiet.encode(one)).text for one in canvases]
     assert quiet.caption_batch(canvases) == expected
     assert expected[0] != generated[0].text
-
-
-def test_a_cache_of_fixed_size_gives_the_same_likelihoods(
-    checked_bundle: Path, fixed_bundle: Path
-) -> None:
-    grown, fixed = (OnnxCaptioner(read_bundle(b), "cpu") for b in (checked_bundle, fixed_bundle))
-    for seed in range(8):
-        canvas = np.random.default_rng(seed).integers(0, 256, (32, 32, 3), np.uint8)
-        encoded, text = grown.encode(canvas), "a red circle left of a blue square"
-        likely = grown.log_probability(encoded, text)
-        logits = fixed.next_logits(fixed.encode(canvas), [5, 6])
-        # What is given must not be the memory of something that has gone.
-        others = [fixed.next_logits(fixed.encode(canvas), [n, n, n]) for n in range(3, 9)]
-        np.testing.assert_allclose(logits, grown.next_logits(encoded, [5, 6]), atol=1e-4)
-        assert fixed.log_probability(fixed.encode(canvas), text) == pytest.approx(likely, abs=1e-3)
-        del others

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from srd_edge import Defender
 from srd_edge.errors import ProviderError, RunError
+from srd_edge.kernels.frames import Pixels
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.bundle_profiles import profiled_graph
 from srd_edge.runtime.captioning import OnnxCaptioner
@@ -28,6 +29,7 @@ from srd_edge.runtime.graphs import OnnxGraph, host_value, open_graph
 from srd_edge.runtime.native_graphs import open_native
 from srd_edge.runtime.profiles import warm_up_shapes
 from srd_edge.runtime.sessions import Session, open_session
+from srd_edge.training.datasets import open_dataset
 
 ROLES = ("encoder", "decoder", "policy", "language")
 
@@ -51,9 +53,23 @@ def canvases(count: int) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), np.uint8)
 
 
-def pictures(count: int) -> Iterator[NDArray[np.uint8]]:
-    for seed in range(count):
-        yield np.random.default_rng(seed).integers(0, 256, (40, 60, 3), np.uint8)
+def pictures(count: int) -> Iterator[Pixels]:
+    return (sample.load() for sample in open_dataset("scenes", "dev", count))
+
+
+def test_on_the_cpu_a_fixed_cache_gives_what_a_growing_one_gives(
+    growing: Bundle, bundle: Bundle
+) -> None:
+    grown, fixed = OnnxCaptioner(growing, "cpu"), OnnxCaptioner(bundle, "cpu")
+    for canvas in canvases(8):
+        encoded, text = grown.encode(canvas), "a red circle left of a blue square"
+        logits = fixed.next_logits(fixed.encode(canvas), [5, 6])
+        # What is given must not be the memory of something that has gone.
+        for token in range(3, 9):
+            fixed.next_logits(fixed.encode(canvas), [token, token, token])
+        np.testing.assert_allclose(logits, grown.next_logits(encoded, [5, 6]), atol=1e-4)
+        likely = grown.log_probability(encoded, text)
+        assert fixed.log_probability(fixed.encode(canvas), text) == pytest.approx(likely, abs=1e-3)
 
 
 @pytest.mark.parametrize("beams", [1, 3])
@@ -107,7 +123,7 @@ def test_a_defended_picture_is_what_it_is_on_the_cpu(bundle: Bundle, fake_gpu: A
     engines = Defender(bundle, provider="tensorrt", strict=True)
     assert {"policy.onnx", "language_model.onnx"} <= set(fake_gpu.built)
     seen = set()
-    for pixels in pictures(10):
+    for pixels in pictures(16):
         expected, found = cpu.caption(pixels), engines.caption(pixels)
         assert (found.caption, found.verdict) == (expected.caption, expected.verdict)
         assert (found.decision is None) == (expected.decision is None)
@@ -120,7 +136,7 @@ def test_a_defended_picture_is_what_it_is_on_the_cpu(bundle: Bundle, fake_gpu: A
         if found.opinion is not None and expected.opinion is not None:
             assert found.opinion.confidence == pytest.approx(expected.opinion.confidence, abs=1e-4)
         seen.add(found.verdict)
-    assert len(seen) == 2
+    assert len(seen) == 2, "frames that are all clean prove little of perturbed ones"
 
 
 @pytest.mark.parametrize("role", ["policy", "language"])
