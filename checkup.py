@@ -72,9 +72,9 @@ def doctor(bundle: Path | None, as_json: bool) -> None:
         click.echo(f"  {name:<24} {version or '-'}")
     for name, report in found["providers"].items():
         nodes = ", ".join(f"{count} on {where}" for where, count in report["nodes"].items())
-        click.echo(f"{name:<9} {'works: ' + nodes if report['works'] else report['problem']}")
+        click.echo(f"{name:<15} {'works: ' + nodes if report['works'] else report['problem']}")
         if report["mend"]:
-            click.echo(f"          {report['mend']}")
+            click.echo(f"{'':<15} {report['mend']}")
 
 
 def _told(described: Mapping[str, Any], indent: str = "") -> list[str]:

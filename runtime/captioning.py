@@ -82,7 +82,7 @@ class OnnxCaptioner:
         manifest = bundle.manifest
         self._views = views
         self._encoder = open_graph(bundle, "encoder", provider, strict=strict, views=views)
-        self._decoder = open_decoder(bundle, provider, strict=strict)
+        self._decoder = open_decoder(bundle, provider, strict=strict, views=views)
         self.provider = self._encoder.provider
         self.fallback = self._encoder.fallback or self._decoder.graph.fallback
         self._settings = manifest.generation
@@ -191,7 +191,9 @@ class OnnxCaptioner:
         names = list(dict.fromkeys((self._features, *self._memory)))
         given = dict(zip(names, self._encoder.run(names, feed), strict=True))
         features = np.asarray(given[self._features].numpy(), np.float32)
-        memory = tuple(_of_a_picture(given[name]) for name in self._memory)
+        # Once for all steps, where the encoder runs elsewhere than the decoder.
+        bring = self._decoder.graph.bring
+        memory = tuple(bring(_of_a_picture(given[name])) for name in self._memory)
         return Encoded(features[None] if features.ndim == 2 else features, memory, layout)
 
     def _logits_before_each(self, state: State, ids: list[int]) -> NDArray[np.float32]:

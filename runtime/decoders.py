@@ -101,29 +101,36 @@ class Decoder(Protocol):
         ...
 
 
-def open_decoder(bundle: Bundle, provider: Provider, *, strict: bool) -> Decoder:
-    """The decoder of ``bundle``, of whichever kind it is."""
+def open_decoder(bundle: Bundle, provider: Provider, *, strict: bool, views: int = 1) -> Decoder:
+    """The decoder of ``bundle``, of whichever kind it is.
+
+    Args:
+        bundle: a verified bundle.
+        provider, strict, views: as in ``open_graph``.
+    """
     # These modules are made of this one's parts.
     from srd_edge.runtime.merged_decoder import MergedDecoder
     from srd_edge.runtime.merged_prefix import MergedPrefixDecoder
 
     decoding = bundle.manifest.captioner.decoding
     if decoding == "prefix":
-        return PrefixDecoder(bundle, provider, strict=strict)
+        return PrefixDecoder(bundle, provider, strict=strict, views=views)
     if decoding == "merged-prefix":
-        return MergedPrefixDecoder(bundle, provider, strict=strict)
+        return MergedPrefixDecoder(bundle, provider, strict=strict, views=views)
     if decoding in HIDDEN_STATE_KINDS:
-        return MergedDecoder(bundle, provider, strict=strict)
-    return CrossAttentionDecoder(bundle, provider, strict=strict)
+        return MergedDecoder(bundle, provider, strict=strict, views=views)
+    return CrossAttentionDecoder(bundle, provider, strict=strict, views=views)
 
 
 class _KeyValueDecoder:
     """What both kinds share: a graph whose keys and values go round."""
 
-    def __init__(self, bundle: Bundle, provider: Provider, *, strict: bool) -> None:
+    def __init__(self, bundle: Bundle, provider: Provider, *, strict: bool, views: int = 1) -> None:
         self._spec = spec = bundle.manifest.captioner
         self._fixed = spec.cache == "fixed"
-        self.graph = open_graph(bundle, "decoder", provider, strict=strict, record=self._fixed)
+        self.graph = open_graph(
+            bundle, "decoder", provider, strict=strict, views=views, record=self._fixed
+        )
         self._past_names = spec.kv_names("past_key_values", "decoder")
         self._present_names = spec.kv_names("present", "decoder")
         self._generation = bundle.manifest.generation
@@ -176,8 +183,8 @@ class _KeyValueDecoder:
 class CrossAttentionDecoder(_KeyValueDecoder):
     """Reads token ids beside a picture that its cross-attention looks at."""
 
-    def __init__(self, bundle: Bundle, provider: Provider, *, strict: bool) -> None:
-        super().__init__(bundle, provider, strict=strict)
+    def __init__(self, bundle: Bundle, provider: Provider, *, strict: bool, views: int = 1) -> None:
+        super().__init__(bundle, provider, strict=strict, views=views)
         self.prompt = bundle.manifest.generation.prompt
         self._memory_names = self._spec.kv_names("past_key_values", "encoder")
 
@@ -194,11 +201,11 @@ class CrossAttentionDecoder(_KeyValueDecoder):
 class PrefixDecoder(_KeyValueDecoder):
     """Reads embeddings: of the prompt's head, of the picture, of the prompt's rest, of tokens."""
 
-    def __init__(self, bundle: Bundle, provider: Provider, *, strict: bool) -> None:
-        super().__init__(bundle, provider, strict=strict)
+    def __init__(self, bundle: Bundle, provider: Provider, *, strict: bool, views: int = 1) -> None:
+        super().__init__(bundle, provider, strict=strict, views=views)
         # Where the decoder is: rows of a table are not worth a way to another provider.
         beside = cast("Provider", self.graph.provider)
-        self._embedder = open_graph(bundle, "embed_tokens", beside, strict=strict)
+        self._embedder = open_graph(bundle, "embed_tokens", beside, strict=strict, views=views)
         spec = self._spec
         self.prompt = (*spec.before, *spec.after, *bundle.manifest.generation.prompt)
         self._prefixes: dict[tuple[Layout, int], tuple[Prefix, NDArray[Any] | None]] = {}

@@ -29,11 +29,11 @@ class MergedPrefixDecoder(PrefixDecoder):
 
     Args:
         bundle: a verified bundle of the kind merged-prefix.
-        provider, strict: execution provider of the graphs.
+        provider, strict, views: as in ``open_graph``.
     """
 
-    def __init__(self, bundle: Bundle, provider: Provider, *, strict: bool) -> None:
-        super().__init__(bundle, provider, strict=strict)
+    def __init__(self, bundle: Bundle, provider: Provider, *, strict: bool, views: int = 1) -> None:
+        super().__init__(bundle, provider, strict=strict, views=views)
         self._wanted = self.graph.types[EMBEDDINGS]
         self._converts = False
         self._converts = self._embed(np.zeros((1, 1), np.int64), 0).numpy().dtype != self._wanted

@@ -82,7 +82,7 @@ class ResidentCache:
         logits = self._step(feed) if step else self._once(feed, answers)
         self._turn = 1 - self._turn
         self._latest = tuple(self._sides[self._turn])
-        # A copy, while it is held: the value's numbers are written over, or go with it.
+        # A copy: on the CPU, onnxruntime shows the memory itself, which goes with the value.
         return np.array(logits.numpy(), np.float32), self._latest
 
     def _keep(self, constant: Mapping[str, Value]) -> None:

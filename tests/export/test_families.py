@@ -136,6 +136,25 @@ def test_captions_are_the_same_from_a_cache_of_fixed_size(
         assert grown == fixed or is_tied(runtimes[0], canvas, grown, fixed)
 
 
+@pytest.mark.parametrize("beams", [1, 3])
+def test_captions_through_engines_are_the_cpus(
+    exports: Exports, pictures: list[Any], fake_gpu: Any, beams: int
+) -> None:
+    bundle = exports.fixed()
+    if bundle is None or bundle.manifest.preprocessing.tiling is not None:
+        return
+    generation = replace(bundle.manifest.generation, beams=beams)
+    bundle = replace(bundle, manifest=replace(bundle.manifest, generation=generation))
+    cpu = OnnxCaptioner(bundle, "cpu")
+    engines = OnnxCaptioner(bundle, "tensorrt", strict=True)
+    assert len(fake_gpu.built) == len(bundle.manifest.captioner.components)
+    for pixels in pictures[:4]:
+        canvas = to_canvas(pixels, bundle.manifest.preprocessing)
+        expected, found = (runtime.generate(runtime.encode(canvas)) for runtime in (cpu, engines))
+        assert found.tokens == expected.tokens
+    assert fake_gpu.cuda.calls["cudaGraphLaunch"] > LONGEST
+
+
 def test_all_shapes_that_an_engine_is_fed_are_in_its_profile(
     exports: Exports, pictures: list[Any], watch: Callable[[Any], dict[str, Any]]
 ) -> None:
