@@ -59,6 +59,7 @@ class OnnxDirectoryConfig:
         overwrite: whether a bundle that is already there is replaced.
         prompt: words that the caption goes on from, or the question to a model.
         beams, max_new_tokens: None for the captioner's own generation settings.
+        max_pixels: of a canvas that follows the picture; None for the captioner's own bound.
     """
 
     captioner: Path
@@ -68,6 +69,7 @@ class OnnxDirectoryConfig:
     prompt: str = ""
     beams: int | None = None
     max_new_tokens: int | None = None
+    max_pixels: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"captioner": str(self.captioner), "output": self.output.name}
@@ -96,6 +98,8 @@ def bundle_directory(config: OnnxDirectoryConfig, report: Callable[[str], None] 
     layout = find_graphs(directory, config.precision, kinds_of(family))
     tokenizer = tokenizer_file(directory)
     preprocessing = read_preprocessing(processor_settings(directory))
+    if config.max_pixels is not None:
+        preprocessing = preprocessing.bounded(config.max_pixels)
     words = CaptionTokenizer(tokenizer)
     prompt = read_prompt(directory, described, family, words, config.prompt)
     generation = read_generation(

@@ -14,9 +14,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from srd_edge.kernels.any_resolution import AnyResolution
 from srd_edge.kernels.frames import Pixels
 from srd_edge.kernels.preprocess import Preprocessing, to_tensor
-from srd_edge.kernels.tiling import AnyResolution, Multiples
+from srd_edge.kernels.tiling import Multiples
 
 PIXELS: Final = "pixel_values"
 PIXEL_MASK: Final = "pixel_attention_mask"

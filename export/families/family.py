@@ -52,6 +52,10 @@ class Family(Protocol):
         """What is done to a picture, by transformers' image processor for the model."""
         return read_image_processor(image_processor.to_dict())
 
+    def bounded(self, model: Any, spec: Preprocessing, most_pixels: int) -> Preprocessing:
+        """The same for pictures of so many pixels at most; the model is told if it has to know."""
+        return spec.bounded(most_pixels)
+
     def grid(self, model: Any, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of the features of a picture of so many pixels: square patches."""
         patch = model.config.vision_config.patch_size

@@ -19,9 +19,10 @@ from srd_edge.export.families.prefix import (
     whole_ids,
 )
 from srd_edge.export.prompts import Prompt
+from srd_edge.kernels.any_resolution import AnyResolution
 from srd_edge.kernels.image_processor import read_image_processor
 from srd_edge.kernels.preprocess import Preprocessing
-from srd_edge.kernels.tiling import AnyResolution, Layout
+from srd_edge.kernels.tiling import Layout
 
 
 class LlavaOnevision(Llava):
@@ -37,6 +38,12 @@ class LlavaOnevision(Llava):
         # Which only makes a batch of pictures with different numbers of tiles.
         settings = image_processor.to_dict() | {"do_pad": False}
         return replace(read_image_processor(settings), tiling=_tiling(model.config))
+
+    def bounded(self, model: Any, spec: Preprocessing, most_pixels: int) -> Preprocessing:
+        bounded = spec.bounded(most_pixels)
+        assert isinstance(bounded.tiling, AnyResolution)
+        model.config.image_grid_pinpoints = [list(size) for size in bounded.tiling.resolutions]
+        return bounded
 
     def components(
         self, model: Any, prompt: Prompt, height: int, width: int

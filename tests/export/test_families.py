@@ -197,6 +197,27 @@ def test_tiles_stand_among_the_words_that_transformers_has_for_them(
     assert ours[0].tolist() == words(otherwise).input_ids
 
 
+@pytest.mark.parametrize("name", ["llava-onevision", "smolvlm", "qwen2-vl"])
+def test_a_bound_on_pixels_is_the_models_too(
+    name: str, saved: Callable[[str], Path], pictures: list[Any], tmp_path: Path
+) -> None:
+    bundle = bundle_of(saved(name), pictures, tmp_path, "")
+    tile = bundle.manifest.preprocessing.width
+    source = open_source(saved(name), beams=1, max_new_tokens=LONGEST, max_pixels=2 * tile**2)
+    spec = source.captioner.preprocessing
+    assert spec != bundle.manifest.preprocessing
+    manifest = replace(bundle.manifest, preprocessing=spec)
+    runtime = OnnxCaptioner(replace(bundle, manifest=manifest), "cpu")
+    canvases = [to_canvas(pixels, spec) for pixels in pictures[:8]]
+    made = [list(runtime.generate(runtime.encode(canvas)).tokens) for canvas in canvases]
+    assert made == transformers_tokens(source, source.generation, canvases)
+
+
+def test_a_captioner_of_one_size_takes_no_bound(saved: Callable[[str], Path]) -> None:
+    with pytest.raises(UsageError, match="leave --max-pixels out"):
+        open_source(saved("git"), max_pixels=1000)
+
+
 def test_a_captioner_of_any_resolution_takes_no_policy(
     saved: Callable[[str], Path], pictures: list[Any], tmp_path: Path
 ) -> None:

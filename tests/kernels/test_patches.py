@@ -9,7 +9,8 @@ from transformers import Qwen2VLImageProcessorPil
 from srd_edge.errors import UsageError
 from srd_edge.kernels.patches import Patches
 from srd_edge.kernels.preprocess import Preprocessing, to_canvas
-from srd_edge.kernels.tiling import Multiples, read_tiling
+from srd_edge.kernels.tiling import Multiples
+from srd_edge.kernels.tiling_records import read_tiling
 from srd_edge.runtime.picture_inputs import encoder_inputs
 
 CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
