@@ -35,7 +35,7 @@ from srd_edge.export.source import open_source
 from srd_edge.runtime.bundle import Bundle, read_bundle, write_bundle
 from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.runtime.decoders import open_decoder
-from tests.export.published import halve_cache, without_torch
+from tests.export.published import without_torch
 
 LONGEST = 9
 LAYERS, HEADS, HEAD_DIM = 2, 2, 8
@@ -326,8 +326,6 @@ def test_other_precisions_go_by_their_suffix(
         onnx.save(graphs[name], tmp_path / "fp32.onnx")
         convert(tmp_path / "fp32.onnx", tmp_path / "other.onnx", precision, None)
         graphs[name] = onnx.load(tmp_path / "other.onnx")
-        if precision == "fp16":
-            halve_cache(graphs[name])
     directory = directory_of(vit_gpt2_model, made("kept"), tmp_path / "model", "transformers.js")
     other = directory_of(vit_gpt2_model, graphs, tmp_path / "other", "transformers.js")
     for path in (other / "onnx").iterdir():
