@@ -18,6 +18,7 @@ import click
 from srd_edge import __version__
 from srd_edge.checkup import CHECKUP
 from srd_edge.errors import SrdEdgeError, UsageError
+from srd_edge.stopwatch import bench
 from srd_edge.workshop import WORKSHOP
 
 INTERRUPTED: Final = 130
@@ -85,7 +86,7 @@ def run(
         run_stage(config, _say)
 
 
-for command in (*WORKSHOP, *CHECKUP):
+for command in (*WORKSHOP, bench, *CHECKUP):
     cli.add_command(command)
 
 
