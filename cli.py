@@ -51,6 +51,14 @@ def cli(debug: bool) -> None:
 @click.option("--image", metavar="SRC", help="Picture, folder, glob or list file.")
 @click.option("--bundle", type=click.Path(path_type=Path), help="Default: the built-in one.")
 @click.option("--budget-ms", type=float, help="Most milliseconds from a frame to its caption.")
+@click.option(
+    "--gate",
+    type=float,
+    is_flag=False,
+    flag_value=8.0,
+    metavar="[LEVEL]",
+    help="Let the caption stand while no part of the picture changes by more grey levels than 8.",
+)
 @click.option("--every", type=click.IntRange(1), default=1, help="Caption every Nth frame.")
 @click.option("--max-frames", type=click.IntRange(1), help="Stop after so many captions.")
 @click.option("--provider", type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]), default="auto")

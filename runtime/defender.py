@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,7 @@ from srd_edge.runtime.budget import Clock, FrameTimer, LatencyBudget, StageCosts
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.runtime.defence import Defence, Defended
+from srd_edge.runtime.gate import ChangeGate
 from srd_edge.runtime.policy import OnnxPolicy, Policy, q_map
 from srd_edge.runtime.records import Result, Verdict
 from srd_edge.runtime.second_opinion import SecondOpinion
@@ -42,6 +43,7 @@ class Defender:
         defend: False captions every frame as it is, for comparison.
         check: False leaves the captions unchecked, for comparison.
         budget: time for one frame.
+        gate: lets a caption stand while the picture does; None captions every frame anew.
         provider, strict: the execution provider, and whether its absence is an error.
         clock: seconds, rising.
 
@@ -59,6 +61,7 @@ class Defender:
         defend: bool = True,
         check: bool = True,
         budget: LatencyBudget | None = None,
+        gate: ChangeGate | None = None,
         provider: Provider = "auto",
         strict: bool = False,
         clock: Clock = time.perf_counter,
@@ -88,6 +91,8 @@ class Defender:
             self._check = SecondOpinion(bundle, bundle.manifest.check, provider, strict=strict)
         self._answering = Answering(self._captioner, self._check, self._costs)
         self._trusted = _Trusted()
+        self._gate = gate
+        self._standing: Result | None = None
         try:
             self._warm_up()
         except (BundleError, ProviderError):
@@ -105,11 +110,15 @@ class Defender:
         bundle: Path | str | None = None,
         *,
         budget_ms: float | None = None,
+        gate_level: float | None = None,
         provider: Provider = "auto",
         strict: bool = False,
         defend: bool = True,
     ) -> Defender:
         """Open a bundle's directory (None: the built-in one), verified before anything is loaded.
+
+        With ``gate_level``, in grey levels, captions stand while the picture does: see
+        ``srd_edge.runtime.gate``.
 
         Raises:
             BundleError: a bundle that is refused.
@@ -118,6 +127,7 @@ class Defender:
         return cls(
             read_bundle(bundle),
             budget=LatencyBudget(budget_ms),
+            gate=None if gate_level is None else ChangeGate(gate_level),
             provider=provider,
             strict=strict,
             defend=defend,
@@ -134,8 +144,9 @@ class Defender:
         return self._fallback
 
     def forget(self) -> None:
-        """Drop the caption that a late frame would be held with: what follows is another scene."""
+        """Drop the captions of earlier frames: what follows is another scene."""
         self._trusted = _Trusted()
+        self._stand(None, None)
 
     def caption(self, frame: Frame | Pixels, *, compare: bool = False) -> Result:
         """Caption one frame.
@@ -146,6 +157,16 @@ class Defender:
         """
         frame = frame if isinstance(frame, Frame) else Frame(frame)
         timer = FrameTimer(self._budget, self._costs, self._clock)
+        standing = self._unchanged(frame, timer, compare=compare)
+        if standing is not None:
+            return standing
+        result = self._captioned(frame, timer, compare=compare)
+        # What was made under pressure is to be made again as soon as there is time.
+        good = result.verdict != "held" and not result.degraded
+        self._stand(result if good else None, frame)
+        return result
+
+    def _captioned(self, frame: Frame, timer: FrameTimer, *, compare: bool) -> Result:
         degraded: list[str] = []
         with timer.stage("preprocess"):
             canvas = to_canvas(frame.pixels, self._preprocessing)
@@ -193,6 +214,35 @@ class Defender:
             decision=decision,
             q_map=None if decision is None else q_map(decision.q_values, table),
         )
+
+    def _unchanged(self, frame: Frame, timer: FrameTimer, *, compare: bool) -> Result | None:
+        """The last result, told of this frame; None where the picture has changed."""
+        last = self._standing
+        if self._gate is None or last is None or (compare and last.raw_caption is None):
+            return None
+        with timer.stage("gate"):
+            still = self._gate.still(frame.pixels)
+        if not still:
+            return None
+        return replace(
+            last,
+            frame=frame.index,
+            time_s=frame.time_s,
+            stage_ms=timer.stage_ms,
+            total_ms=timer.total_ms,
+            within_budget=timer.within_budget,
+            unchanged_for=frame.index - last.frame,
+        )
+
+    def _stand(self, result: Result | None, frame: Frame | None) -> None:
+        """Let a result stand for the frames that look like its own; None for none."""
+        if self._gate is None:
+            return
+        self._standing = result
+        if result is None or frame is None:
+            self._gate.forget()
+        else:
+            self._gate.captioned(frame.pixels)
 
     def _warm_up(self) -> None:
         """Run every stage a few times: the costs are learned, and what does not fit is found.

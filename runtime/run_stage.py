@@ -25,6 +25,8 @@ class RunConfig:
         kind: what the user takes it for.
         bundle: a directory; None for the built-in one.
         budget_ms: most milliseconds from a frame to its caption; None for as long as it takes.
+        gate: grey levels that a part of the picture may change by while the last caption stands;
+            None captions every frame anew.
         every: caption every Nth frame.
         max_frames: stop after so many captions; None for all.
         provider: the execution provider.
@@ -43,6 +45,7 @@ class RunConfig:
     kind: Kind = "any"
     bundle: Path | None = None
     budget_ms: float | None = None
+    gate: float | None = None
     every: int = 1
     max_frames: int | None = None
     provider: Provider = "auto"
@@ -86,6 +89,7 @@ def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
     defender = Defender.load(
         config.bundle,
         budget_ms=config.budget_ms,
+        gate_level=config.gate,
         provider=config.provider,
         strict=config.strict,
         defend=config.defend,
