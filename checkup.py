@@ -33,7 +33,7 @@ def verify(bundle: Path | None) -> None:
     """Refuse a BUNDLE that is damaged, or whose graphs hold what they may not."""
     from srd_edge.export.inspection import graphs_of, verify_bundle
     from srd_edge.runtime.bundle import read_bundle
-    from srd_edge.runtime.bundle_specs import USE_CACHE_BRANCH
+    from srd_edge.runtime.bundle_specs import MERGED_KINDS, USE_CACHE_BRANCH
 
     opened = read_bundle(bundle)
     findings = verify_bundle(opened)
@@ -47,7 +47,7 @@ def verify(bundle: Path | None) -> None:
         )
     size = sum(entry.bytes for entry in opened.manifest.files)
     branch = "no branch on what they are fed"
-    if opened.manifest.captioner.decoding == "merged":
+    if opened.manifest.captioner.decoding in MERGED_KINDS:
         branch = f"no branch on what they are fed but {USE_CACHE_BRANCH}, which the runtime sets"
     click.echo(
         f"{opened.directory}: {len(opened.manifest.files)} files of {size / 1e6:.1f} MB as listed, "
@@ -72,9 +72,9 @@ def doctor(bundle: Path | None, as_json: bool) -> None:
         click.echo(f"  {name:<24} {version or '-'}")
     for name, report in found["providers"].items():
         nodes = ", ".join(f"{count} on {where}" for where, count in report["nodes"].items())
-        click.echo(f"{name:<9} {'works: ' + nodes if report['works'] else report['problem']}")
+        click.echo(f"{name:<15} {'works: ' + nodes if report['works'] else report['problem']}")
         if report["mend"]:
-            click.echo(f"          {report['mend']}")
+            click.echo(f"{'':<15} {report['mend']}")
 
 
 def _told(described: Mapping[str, Any], indent: str = "") -> list[str]:

@@ -170,6 +170,11 @@ def train(
     type=click.IntRange(1, 4096),
     help="Longest caption. Default: the model's own.",
 )
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    help="Largest canvas, for models that look at pictures of any size. Default: the model's own.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that is already there.")
 def export(data: str, **flags: Any) -> None:
     """Export a captioner and its policy to a verified ONNX bundle.

@@ -68,6 +68,7 @@ class ExportConfig:
         overwrite: whether a bundle that is already there is replaced.
         prompt: words for the captioner, as its family takes them.
         beams, max_new_tokens: None for the model's own generation settings.
+        max_pixels: of a canvas that follows the picture; None for the captioner's own bound.
     """
 
     captioner: str
@@ -79,6 +80,7 @@ class ExportConfig:
     prompt: str = ""
     beams: int | None = None
     max_new_tokens: int | None = None
+    max_pixels: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         names = {"output": self.output.name, "policy": self.policy and self.policy.name}
@@ -105,6 +107,7 @@ def export_bundle(
         prompt=config.prompt,
         beams=config.beams,
         max_new_tokens=config.max_new_tokens,
+        max_pixels=config.max_pixels,
     )
     captioner = source.captioner
     parts = source.components()

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import onnx
 
 from srd_edge.errors import UsageError
-from srd_edge.runtime.bundle_specs import USE_CACHE_BRANCH, Decoding
+from srd_edge.runtime.bundle_specs import USE_CACHE_BRANCH, Decoding, Positions
 from srd_edge.runtime.merged_decoder import HIDDEN_STATES, KNOWN_INPUTS, PAST, present
+from srd_edge.runtime.merged_prefix import EMBEDDINGS, LOGITS_WANTED, MADE
 
-_DO = "export the captioner from its PyTorch weights"
+_TIME_ROW_COLUMN: Final = 3
+"""Axes of the positions of a decoder that counts by row and column: (3, B, S)."""
+_DO: Final = "export the captioner from its PyTorch weights"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +36,11 @@ def read_cache(decoding: Decoding, graphs: Mapping[str, onnx.ModelProto]) -> Cac
     Raises:
         UsageError: inputs that the runtime does not know, by name, or missing ones.
     """
-    decoders = {name: _Ends(graphs[name]) for name in graphs if name.startswith("decoder")}
+    decoders = {name: GraphEnds(graphs[name]) for name in graphs if name.startswith("decoder")}
+    prefixed = decoding == "merged-prefix"
+    known = MADE | {EMBEDDINGS, USE_CACHE_BRANCH} if prefixed else KNOWN_INPUTS
     for name, ends in decoders.items():
-        unknown = [i for i in ends.takes if i not in KNOWN_INPUTS and not PAST.fullmatch(i)]
+        unknown = [i for i in ends.takes if i not in known and not PAST.fullmatch(i)]
         if unknown:
             raise UsageError(
                 expected=f"inputs of the {name} that the runtime knows",
@@ -43,7 +49,8 @@ def read_cache(decoding: Decoding, graphs: Mapping[str, onnx.ModelProto]) -> Cac
             )
     first = decoders["decoder"]
     later = decoders.get("decoder_with_past", first)
-    needed = {"input_ids", HIDDEN_STATES} | ({USE_CACHE_BRANCH} if later is first else set())
+    needed = {EMBEDDINGS} if prefixed else {"input_ids", HIDDEN_STATES}
+    needed |= {USE_CACHE_BRANCH} if decoding == "merged" else set()
     past = {name: dims for name, dims in later.takes.items() if PAST.fullmatch(name)}
     own = {name: dims for name, dims in past.items() if ".encoder." not in name}
     missing = [name for name in sorted(needed) if name not in first.takes]
@@ -51,6 +58,8 @@ def read_cache(decoding: Decoding, graphs: Mapping[str, onnx.ModelProto]) -> Cac
     missing += [present(name) for name in own if present(name) not in later.gives]
     missing += [] if own else ["past_key_values"]
     missing += [] if "logits" in first.gives & later.gives else ["logits"]
+    if prefixed:
+        _check_embedder(GraphEnds(graphs["embed_tokens"]))
     if missing:
         raise UsageError(
             expected=f"a decoder of the kind {decoding} that takes and gives {missing[0]}",
@@ -69,7 +78,30 @@ def read_cache(decoding: Decoding, graphs: Mapping[str, onnx.ModelProto]) -> Cac
     return Cache(layers, heads, head_dim)
 
 
-class _Ends:
+def _check_embedder(ends: GraphEnds) -> None:
+    if set(ends.takes) != {"input_ids"} or EMBEDDINGS not in ends.gives:
+        raise UsageError(
+            expected=f"embed_tokens from input_ids to {EMBEDDINGS}",
+            found=f"{', '.join(ends.takes)} to {', '.join(sorted(ends.gives))}"[:200],
+            do=_DO,
+        )
+
+
+def read_positions(decoder: onnx.ModelProto) -> Positions:
+    """How a decoder of the kind merged-prefix counts what it reads.
+
+    Raises:
+        UsageError: inputs of other shapes than the runtime gives them.
+    """
+    takes = GraphEnds(decoder).takes
+    if takes.get(LOGITS_WANTED):
+        raise UsageError(
+            expected=f"{LOGITS_WANTED} to be one number", found=f"{takes[LOGITS_WANTED]}", do=_DO
+        )
+    return "grid" if len(takes.get("position_ids", ())) == _TIME_ROW_COLUMN else "sequence"
+
+
+class GraphEnds:
     """Names of a graph's inputs and outputs, the inputs with their shapes."""
 
     def __init__(self, model: onnx.ModelProto) -> None:

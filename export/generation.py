@@ -106,8 +106,8 @@ def settings_of_config(config: Mapping[str, Any]) -> dict[str, Any]:
     Its own come first, its decoder's where its own are those of nobody's choice, as in
     transformers' ``GenerationConfig.from_model_config``.
     """
-    decoder = config.get("decoder")
-    settings = dict(decoder) if isinstance(decoder, Mapping) else {}
+    inner = (config.get(name) for name in ("decoder", "text_config"))
+    settings = dict(next((one for one in inner if isinstance(one, Mapping)), {}))
     for name, value in config.items():
         chosen = value is not None and value != _SET_BY_DEFAULT.get(name)
         if chosen or settings.get(name) is None:

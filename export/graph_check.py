@@ -14,7 +14,7 @@ Needs the onnx package, and neither PyTorch nor onnxruntime.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -23,8 +23,10 @@ import onnx
 from onnx import numpy_helper
 
 from srd_edge.export.node_order import in_order, inner_graphs
-from srd_edge.runtime.bundle_specs import HIDDEN_STATE_KINDS, USE_CACHE_BRANCH, Decoding
+from srd_edge.runtime.bundle_specs import MERGED_KINDS, USE_CACHE_BRANCH, Decoding
 from srd_edge.runtime.merged_decoder import COUNTED
+from srd_edge.runtime.merged_prefix import MADE
+from srd_edge.runtime.picture_inputs import SIZES
 
 OPSETS: Final = range(11, 25)
 IR_VERSIONS: Final = range(4, 14)
@@ -57,6 +59,12 @@ OPERATORS: Final[dict[str, frozenset[str]]] = {
     "com.microsoft": _MICROSOFT,
 }
 """By domain: no control flow, no randomness, no strings, sequences or compiled engines."""
+_TELLS_LENGTHS: Final[Mapping[Decoding, frozenset[str]]] = {
+    "merged": COUNTED,
+    "with-past": COUNTED,
+    "merged-prefix": MADE | SIZES,
+}
+"""By kind, inputs of graphs exported elsewhere that tell no more than lengths and sizes."""
 _TELLS_SHAPE_ONLY: Final = frozenset({"Shape", "Size", "ConstantOfShape"})
 _CONDITION: Final = 0
 
@@ -87,15 +95,16 @@ def check_graph(
         path: an ONNX file.
         listed: files that it may refer to, by their paths in the bundle.
         place: folder of the graph in the bundle, "" for its root.
-        decoding: of a decoder, the kind that its manifest says it is.
+        decoding: of a decoder, the kind that its manifest says it is; of the other graphs of a
+            captioner, only where that kind is merged-prefix.
     """
     name = f"{place}/{path.name}" if place else path.name
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's own
         return [Finding(name, f"no ONNX graph: {' '.join(str(error).split())[:200]}")]
-    declared = _first_or_later(model) if decoding == "merged" else None
-    counted = COUNTED if decoding in HIDDEN_STATE_KINDS else frozenset()
+    declared = _first_or_later(model) if decoding in MERGED_KINDS else None
+    counted = frozenset[str]() if decoding is None else _TELLS_LENGTHS.get(decoding, frozenset())
     problems = [*_versions(model), *_operators(model, declared), *_data(model, listed, place)]
     try:
         problems += branches(model, declared, counted)

@@ -21,7 +21,7 @@ from srd_edge.export.packing import bytes_of, pack
 from srd_edge.export.policy import policy_component
 from srd_edge.export.source import Source
 from srd_edge.kernels.frames import Pixels
-from srd_edge.runtime.captioning import encoder_inputs
+from srd_edge.runtime.picture_inputs import encoder_inputs
 from srd_edge.training.checkpoints import PolicyCheckpoint
 
 _NO_SPACE: Final = "No space left on device"

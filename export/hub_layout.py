@@ -8,7 +8,7 @@ Needs the onnx package, and neither PyTorch nor transformers; nothing is run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -34,10 +34,14 @@ STEMS: Final[Mapping[Decoding, Mapping[str, str]]] = {
         "decoder": "decoder_model",
         "decoder_with_past": "decoder_with_past_model",
     },
+    "merged-prefix": {
+        "encoder": "vision_encoder",
+        "embed_tokens": "embed_tokens",
+        "decoder": "decoder_model_merged",
+    },
 }
-"""File names of components, the better kind first."""
+"""File names of components."""
 _FOLDER: Final = "onnx"
-_PREFIX_KIND: Final = ("vision_encoder", "embed_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +90,19 @@ def holds_graphs(name: str) -> bool:
     return any(directory.glob("*.onnx")) or any(directory.glob(f"{_FOLDER}/*.onnx"))
 
 
-def find_graphs(directory: Path, precision: str) -> HubLayout:
-    """The graphs of ``precision``, merged before two for the decoder.
+def find_graphs(directory: Path, precision: str, kinds: Sequence[Decoding]) -> HubLayout:
+    """The graphs of ``precision``, of the first of ``kinds`` of decoder that is there.
 
     Raises:
-        UsageError: none of that precision, or of a kind that no decoder of the runtime reads.
+        UsageError: none of that precision, or of no such kind.
     """
     inner = directory / _FOLDER
     name, place = ("transformers.js", inner) if inner.is_dir() else ("optimum", directory)
-    for decoding in STEMS:
+    for decoding in kinds:
         graphs = _graphs(place, decoding, precision)
         if graphs is not None:
             return HubLayout(directory, name, decoding, graphs)
-    there = [p for p in SUFFIXES if any(_graphs(place, kind, p) is not None for kind in STEMS)]
+    there = [p for p in SUFFIXES if any(_graphs(place, kind, p) is not None for kind in kinds)]
     if there:
         raise UsageError(
             expected=f"graphs of {precision} in {place}",
@@ -106,17 +110,12 @@ def find_graphs(directory: Path, precision: str) -> HubLayout:
             do=f"choose one that is there, with --precision {there[0]}",
         )
     seen = sorted(path.name for path in place.glob("*.onnx"))
-    if all(any(file.startswith(stem) for file in seen) for stem in _PREFIX_KIND):
-        raise UsageError(
-            expected="graphs of a VisionEncoderDecoder in the layout of transformers.js or optimum",
-            found="vision_encoder and embed_tokens: a captioner whose decoder reads embeddings",
-            do="export it from its PyTorch weights; docs/families.md names the families",
-        )
+    wanted = ", or ".join(" and ".join(STEMS[kind].values()) for kind in kinds)
     raise UsageError(
-        expected="encoder_model with decoder_model_merged, or with decoder_model and "
-        f"decoder_with_past_model, in {place}",
+        expected=f"{wanted}, in {place}",
         found=", ".join(seen[:6]) + ", ..." * (len(seen) > 6),
-        do="export it with a past, as optimum's task image-to-text-with-past does",
+        do="fetch all of them, or export the captioner with a past, as optimum's tasks that end in"
+        " -with-past do",
     )
 
 

@@ -20,7 +20,10 @@ def verify_bundle(bundle: Bundle) -> list[Finding]:
     """What is in the graphs of a bundle that may not be; ``read_bundle`` has verified the rest."""
     listed = frozenset(entry.path for entry in bundle.manifest.files)
     captioner = bundle.manifest.captioner
-    decoders = {file for name, file in captioner.components.items() if name.startswith("decoder")}
+    every = captioner.decoding == "merged-prefix"
+    told = {
+        file for name, file in captioner.components.items() if every or name.startswith("decoder")
+    }
     return [
         finding
         for path in graphs_of(bundle)
@@ -28,7 +31,7 @@ def verify_bundle(bundle: Bundle) -> list[Finding]:
             bundle.path(path),
             listed,
             _folder(path),
-            decoding=captioner.decoding if path in decoders else None,
+            decoding=captioner.decoding if path in told else None,
         )
     ]
 

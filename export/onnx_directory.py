@@ -22,11 +22,14 @@ import onnx
 
 import srd_edge
 from srd_edge.errors import BundleError, UsageError
-from srd_edge.export.decoder_graphs import read_cache
+from srd_edge.export.decoder_graphs import read_cache, read_positions
+from srd_edge.export.hub_encoder import read_observation
 from srd_edge.export.hub_layout import HubLayout, find_graphs, read_graph
+from srd_edge.export.hub_prompts import read_prompt
 from srd_edge.export.hub_settings import (
-    FAMILY,
-    check_architecture,
+    family_of,
+    kinds_of,
+    processor_settings,
     read_generation,
     read_json,
     tokenizer_file,
@@ -35,16 +38,13 @@ from srd_edge.export.inspection import verify_bundle
 from srd_edge.export.node_order import sort_nodes
 from srd_edge.export.processor_defaults import read_preprocessing
 from srd_edge.kernels.actions import DEFAULT_TABLE
-from srd_edge.kernels.preprocess import Preprocessing
+from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.runtime.bundle import Bundle, write_bundle
-from srd_edge.runtime.bundle_specs import TOKENIZER_FILE, CaptionerSpec, ObservationSpec
+from srd_edge.runtime.bundle_specs import TOKENIZER_FILE, CaptionerSpec
 from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.runtime.manifest import Manifest
-from srd_edge.runtime.sessions import open_session
 from srd_edge.runtime.tokenizer import CaptionTokenizer
 
-_MOST_EXTRA: Final = 8
-"""Tokens of an encoder that are no patch of the picture: a class, a few registers."""
 _VERSIONS_OF: Final = ("onnx", "onnxruntime", "tokenizers", "numpy")
 
 
@@ -57,8 +57,9 @@ class OnnxDirectoryConfig:
         output: the bundle's directory.
         precision: fp32, fp16, int8 or int4; there have to be graphs of it.
         overwrite: whether a bundle that is already there is replaced.
-        prompt: words that the caption goes on from.
+        prompt: words that the caption goes on from, or the question to a model.
         beams, max_new_tokens: None for the captioner's own generation settings.
+        max_pixels: of a canvas that follows the picture; None for the captioner's own bound.
     """
 
     captioner: Path
@@ -68,6 +69,7 @@ class OnnxDirectoryConfig:
     prompt: str = ""
     beams: int | None = None
     max_new_tokens: int | None = None
+    max_pixels: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"captioner": str(self.captioner), "output": self.output.name}
@@ -92,19 +94,24 @@ def bundle_directory(config: OnnxDirectoryConfig, report: Callable[[str], None] 
         )
     directory = config.captioner
     described = read_json(directory, "config.json")
-    layout = find_graphs(directory, config.precision)
-    check_architecture(described)
+    family = family_of(described)
+    layout = find_graphs(directory, config.precision, kinds_of(family))
     tokenizer = tokenizer_file(directory)
-    preprocessing = read_preprocessing(read_json(directory, "preprocessor_config.json"))
+    preprocessing = read_preprocessing(processor_settings(directory))
+    if config.max_pixels is not None:
+        preprocessing = preprocessing.bounded(config.max_pixels)
+    words = CaptionTokenizer(tokenizer)
+    prompt = read_prompt(directory, described, family, words, config.prompt)
     generation = read_generation(
         directory,
         described,
-        CaptionTokenizer(tokenizer).encode(config.prompt),
+        prompt,
         beams=config.beams,
         max_new_tokens=config.max_new_tokens,
     )
     graphs = {name: read_graph(path) for name, path in layout.graphs.items()}
     cache = read_cache(layout.decoding, graphs)
+    positions = read_positions(graphs["decoder"])
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         files = _copied(layout, work)
@@ -112,17 +119,23 @@ def bundle_directory(config: OnnxDirectoryConfig, report: Callable[[str], None] 
             report(f"{name}: {path.name}, {_size_mb(path, files):.2f} MB")
         manifest = Manifest(
             captioner=CaptionerSpec(
-                family=FAMILY,
+                family=family,
                 decoding=layout.decoding,
                 components={name: path.name for name, path in layout.graphs.items()},
                 layers=cache.layers,
                 heads=cache.heads,
                 head_dim=cache.head_dim,
+                before=prompt.before,
+                after=prompt.after,
+                tiles=prompt.tiles,
+                positions=positions,
             ),
             preprocessing=preprocessing,
             generation=generation,
             actions=DEFAULT_TABLE,
-            observation=_observation(work / layout.graphs["encoder"].name, preprocessing),
+            observation=read_observation(
+                work / layout.graphs["encoder"].name, preprocessing, layout.decoding
+            ),
             policy=None,
             precision=config.precision,
             opset=max(_opset(model) for model in graphs.values()),
@@ -173,39 +186,6 @@ def _write_in_order(path: Path) -> None:
         onnx.save(ordered, path)
 
 
-def _observation(encoder: Path, preprocessing: Preprocessing) -> ObservationSpec:
-    """The grid of the encoder's features, of one picture that it is shown."""
-    graph = open_session(encoder, "cpu").session
-    takes = {value.name: value.type for value in graph.get_inputs()}
-    gives = [value.name for value in graph.get_outputs()]
-    if takes != {"pixel_values": "tensor(float)"} or "last_hidden_state" not in gives:
-        raise UsageError(
-            expected=f"{encoder.name} from pixel_values in float32 to last_hidden_state",
-            found=f"{takes} to {', '.join(gives)}",
-            do="choose another --precision, or export the captioner from its PyTorch weights",
-        )
-    height, width = preprocessing.height, preprocessing.width
-    picture = np.zeros((1, 3, height, width), np.float32)
-    try:
-        (features,) = graph.run(["last_hidden_state"], {"pixel_values": picture})
-    except Exception as error:  # onnxruntime's own errors have no base but Exception
-        raise UsageError(
-            expected=f"{encoder.name} to take pictures of {width} x {height}",
-            found=" ".join(str(error).split())[:200],
-            do="correct the size in preprocessor_config.json",
-        ) from error
-    _, count, channels = features.shape
-    columns = int((count * width / height) ** 0.5 + 1e-6)
-    rows = int((count * height / width) ** 0.5 + 1e-6)
-    if not rows * columns <= count <= rows * columns + _MOST_EXTRA:
-        raise UsageError(
-            expected=f"features in a grid as wide as pictures of {width} x {height}",
-            found=f"{count} of them",
-            do="export the captioner from its PyTorch weights",
-        )
-    return ObservationSpec(rows=rows, columns=columns, channels=channels)
-
-
 def _try(trial: Bundle) -> None:
     """Refuse what `srd-edge verify` would, and what does not caption a grey picture."""
     findings = verify_bundle(trial)
@@ -218,7 +198,8 @@ def _try(trial: Bundle) -> None:
     look = trial.manifest.preprocessing
     try:
         captioner = OnnxCaptioner(trial, "cpu")
-        captioner.generate(captioner.encode(np.full((look.height, look.width, 3), 128, np.uint8)))
+        grey = to_canvas(np.full((look.height, look.width, 3), 128, np.uint8), look)
+        captioner.generate(captioner.encode(grey))
     except BundleError:
         raise
     except Exception as error:  # onnxruntime's own errors have no base but Exception

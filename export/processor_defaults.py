@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from srd_edge.errors import UsageError
 from srd_edge.kernels.image_processor import read_image_processor
+from srd_edge.kernels.patches import Patches
 from srd_edge.kernels.preprocess import Preprocessing
+from srd_edge.kernels.tiling import Multiples
 
-_BILINEAR, _BICUBIC = 2, 3
+_LANCZOS, _BILINEAR, _BICUBIC = 1, 2, 3
 _HALF: Final = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 _SQUARE: Final[dict[str, Any]] = {"size": {"height": 224, "width": 224}}
 _CUT_OUT: Final[dict[str, Any]] = {
@@ -24,6 +27,13 @@ _CUT_OUT: Final[dict[str, Any]] = {
     "resample": _BICUBIC,
     "image_mean": [0.48145466, 0.4578275, 0.40821073],
     "image_std": [0.26862954, 0.26130258, 0.27577711],
+}
+_IN_TILES: Final[dict[str, Any]] = _HALF | {
+    "size": {"longest_edge": 4 * 364},
+    "max_image_size": {"longest_edge": 364},
+    "resample": _LANCZOS,
+    "do_image_splitting": True,
+    "do_pad": True,
 }
 DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "ViT": _SQUARE | _HALF | {"resample": _BILINEAR},
@@ -36,6 +46,17 @@ DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
     },
     "Siglip": _SQUARE | _HALF | {"resample": _BICUBIC},
     "CLIP": _CUT_OUT,
+    "Idefics3": _IN_TILES,
+    "SmolVLM": _IN_TILES,
+    "Qwen2VL": {
+        "size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280},
+        "resample": _BICUBIC,
+        "image_mean": _CUT_OUT["image_mean"],
+        "image_std": _CUT_OUT["image_std"],
+        "patch_size": 14,
+        "temporal_patch_size": 2,
+        "merge_size": 2,
+    },
     "Bit": _CUT_OUT,
 }
 """What transformers' processor of that name does where its settings say nothing. Swin takes ViT's,
@@ -44,7 +65,7 @@ _CLASS: Final = re.compile(r"(\w+?)(ImageProcessor(Fast|Pil)?|FeatureExtractor)"
 
 
 def read_preprocessing(config: Mapping[str, Any]) -> Preprocessing:
-    """What a ``preprocessor_config.json`` asks for.
+    """What a ``preprocessor_config.json`` asks for, for encoders as others export them.
 
     Raises:
         UsageError: a class that is not known here, or a step that the runtime does not take.
@@ -62,4 +83,11 @@ def read_preprocessing(config: Mapping[str, Any]) -> Preprocessing:
     # A number was the shorter side's where a picture is cut out, and both sides' elsewhere.
     if isinstance(settings["size"], int) and "shortest_edge" in defaults["size"]:
         settings["size"] = {"shortest_edge": settings["size"]}
-    return read_image_processor(settings)
+    for name, bound in (("min_pixels", "shortest_edge"), ("max_pixels", "longest_edge")):
+        if name in settings:
+            settings["size"] = {**settings["size"], bound: settings[name]}
+    found = read_image_processor(settings)
+    if isinstance(found.tiling, Multiples):
+        patches = Patches(int(settings["patch_size"]), int(settings["temporal_patch_size"]))
+        return replace(found, tiling=replace(found.tiling, patches=patches))
+    return found

@@ -14,8 +14,9 @@ from srd_edge.attacks.captioner import Captioner
 from srd_edge.errors import UsageError
 from srd_edge.export.component import Component
 from srd_edge.export.families import family_of
-from srd_edge.export.families.family import Family, Prompt
+from srd_edge.export.families.family import Family
 from srd_edge.export.generation import generation_defaults
+from srd_edge.export.prompts import Prompt
 from srd_edge.runtime.bundle_specs import CaptionerSpec
 from srd_edge.runtime.generation_specs import GenerationDefaults
 
@@ -59,6 +60,7 @@ def open_source(
     prompt: str = "",
     beams: int | None = None,
     max_new_tokens: int | None = None,
+    max_pixels: int | None = None,
 ) -> Source:
     """Read a captioner from a directory or a hub name.
 
@@ -68,6 +70,7 @@ def open_source(
         name: where it is.
         prompt: words that the family puts before the caption, or asks; "" for its own.
         beams, max_new_tokens: in place of the model's own generation settings.
+        max_pixels: of a canvas that follows the picture; None for as many as the model's own.
 
     Raises:
         UsageError: when there is no such model, or it cannot be exported.
@@ -112,6 +115,8 @@ def open_source(
         )
     given = family.prompt(model, tokenizer, prompt)
     preprocessing = family.preprocessing(model, image_processor)
+    if max_pixels is not None:
+        preprocessing = family.bounded(model, preprocessing, max_pixels)
     captioner = Captioner(model.eval(), backend, preprocessing)
     defaults = generation_defaults(
         family.settings(model).to_dict(),

@@ -76,7 +76,7 @@ _ALL: Final = (
         "tensorrt",
         "fp16",
         "Python 3.11 or newer on x86-64, CUDA 13, cuDNN 9, TensorRT 10.16 (not 11, which "
-        "onnxruntime-gpu does not link)",
+        "onnxruntime-gpu does not link; for that, srd-edge[tensorrt-native])",
         'pip install "srd-edge[tensorrt]"',
         OPSETS,
     ),

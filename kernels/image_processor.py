@@ -8,7 +8,7 @@ from typing import Any, Final
 from srd_edge.errors import UsageError
 from srd_edge.kernels.preprocess import Preprocessing, triple
 from srd_edge.kernels.resize import Resample
-from srd_edge.kernels.tiling import tiling_of
+from srd_edge.kernels.tiling_records import tiling_of
 
 PIL_FILTERS: Final[Mapping[int, Resample]] = {
     0: "nearest",

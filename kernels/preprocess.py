@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from srd_edge.errors import ShapeError, UsageError
 from srd_edge.kernels.frames import Box, Pixels, check_pixels
 from srd_edge.kernels.resize import Resample, resize
-from srd_edge.kernels.tiling import Layout, Tiling, read_tiling
+from srd_edge.kernels.tiling import Layout, Multiples, Tiling
+from srd_edge.kernels.tiling_records import read_tiling
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,12 @@ class Preprocessing:
             or 0 in self.std
             or (self.shortest_edge or math.inf) < max(self.width, self.height)
             or (self.tiling is not None and (self.shortest_edge or self.width != self.height))
+            or self.width % _patch_side(self.tiling)
         ):
             raise UsageError(
                 expected=f"a size of 1 x 1 or more, a filter out of {', '.join(get_args(Resample))}"
                 ", three means and three deviations other than 0, no canvas larger than what it is"
-                " cut out of, and square tiles",
+                " cut out of, and square tiles of whole patches",
                 found=str(self),
                 do="correct the preprocessing",
             )
@@ -77,6 +79,20 @@ class Preprocessing:
             "shortest_edge": self.shortest_edge,
             "tiling": None if self.tiling is None else self.tiling.to_json(),
         }
+
+    def bounded(self, most_pixels: int) -> Preprocessing:
+        """The same for canvases of at most so many pixels.
+
+        Raises:
+            UsageError: the canvas does not follow the picture.
+        """
+        if self.tiling is None:
+            raise UsageError(
+                expected="a captioner that looks at pictures of any size, for a bound on pixels",
+                found=f"one whose pictures are {self.width} x {self.height}",
+                do="leave --max-pixels out",
+            )
+        return replace(self, tiling=self.tiling.bounded(most_pixels, self.width))
 
     def layout(self, canvas: Pixels) -> Layout:
         """How a canvas is seen."""
@@ -211,6 +227,12 @@ def to_tensor(
         np.multiply(planes[:, channel], np.float32(spec.rescale / std), out=plane)
         plane += np.float32(-mean / std)
     return out
+
+
+def _patch_side(tiling: Tiling | None) -> int:
+    """In pixels; 1 where the encoder is given no patches."""
+    patches = tiling.patches if isinstance(tiling, Multiples) else None
+    return 1 if patches is None else patches.side
 
 
 def triple(values: Any) -> tuple[float, float, float]:

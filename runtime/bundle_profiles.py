@@ -15,6 +15,7 @@ from srd_edge.runtime.profiles import (
     Ranges,
     captioner_ranges,
     language_ranges,
+    may_be_empty,
     picture_features,
     policy_ranges,
     profile,
@@ -66,6 +67,20 @@ def profiled_graph(bundle: Bundle, role: str, *, views: int = 1) -> ProfiledGrap
         header=header,
         shapes=profile(header.inputs, _ranges(bundle, role, views)),
     )
+
+
+def refuse_empty_past(graph: ProfiledGraph) -> None:
+    """An engine is fed nothing that is empty.
+
+    Raises:
+        BundleError: the graph may be fed a past of length 0.
+    """
+    if may_be_empty(graph.header.inputs):
+        raise BundleError(
+            expected="a graph whose inputs are never empty, for TensorRT",
+            found=f"{graph.path.name} begins with an empty past",
+            do="leave it to CUDA",
+        )
 
 
 def graph_file(manifest: Manifest, role: str) -> str:

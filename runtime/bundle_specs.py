@@ -12,7 +12,7 @@ from srd_edge.runtime.json_fields import JsonFields, check_integers, wrong_field
 TOKENIZER_FILE: Final = "tokenizer.json"
 FEATURES: Final = "last_hidden_state"
 """The encoder's output that is looked at, be it by a policy or only to count pictures."""
-Decoding: TypeAlias = Literal["cross-attention", "prefix", "merged", "with-past"]
+Decoding: TypeAlias = Literal["cross-attention", "prefix", "merged", "with-past", "merged-prefix"]
 Positions: TypeAlias = Literal["sequence", "grid"]
 Cache: TypeAlias = Literal["growing", "fixed"]
 Ids: TypeAlias = tuple[int, ...]
@@ -21,9 +21,14 @@ COMPONENTS: Final[Mapping[Decoding, tuple[str, ...]]] = {
     "prefix": ("encoder", "embed_tokens", "decoder"),
     "merged": ("encoder", "decoder"),
     "with-past": ("encoder", "decoder", "decoder_with_past"),
+    "merged-prefix": ("encoder", "embed_tokens", "decoder"),
 }
 HIDDEN_STATE_KINDS: Final[frozenset[Decoding]] = frozenset({"merged", "with-past"})
 """Whose decoders read the encoder's hidden states."""
+PREFIX_KINDS: Final[frozenset[Decoding]] = frozenset({"prefix", "merged-prefix"})
+"""Whose decoders read the picture as embeddings among those of words."""
+MERGED_KINDS: Final[frozenset[Decoding]] = frozenset({"merged", "merged-prefix"})
+"""Whose decoders may choose between their first call and all others."""
 USE_CACHE_BRANCH: Final = "use_cache_branch"
 """What a merged decoder chooses its branch by; no other graph may choose."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -120,7 +125,7 @@ class CaptionerSpec:
     @property
     def memory_names(self) -> tuple[str, ...]:
         """The encoder's outputs that the decoder needs."""
-        if self.decoding == "prefix":
+        if self.decoding in PREFIX_KINDS:
             return ("image_features",)
         if self.decoding in HIDDEN_STATE_KINDS:
             return ("last_hidden_state",)
@@ -138,7 +143,7 @@ class CaptionerSpec:
             part: "encoder" for cross-attention, "decoder" for self-attention, which is all that a
                 prefix decoder has and is not named there.
         """
-        infix = "" if self.decoding == "prefix" else f"{part}."
+        infix = "" if self.decoding in PREFIX_KINDS else f"{part}."
         return tuple(
             f"{side}.{layer}.{infix}{kind}"
             for layer in range(self.layers)

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from srd_edge.kernels.frames import Pixels
 from srd_edge.kernels.preprocess import Preprocessing, to_tensor
-from srd_edge.kernels.tiling import AnyResolution, Layout
+from srd_edge.kernels.tiling import Layout
 from srd_edge.runtime.bundle import Bundle
 from srd_edge.runtime.bundle_specs import FEATURES, TOKENIZER_FILE
 from srd_edge.runtime.decoders import Encoded, State, open_decoder
-from srd_edge.runtime.graphs import host_value, open_graph
+from srd_edge.runtime.graphs import Value, host_value, open_graph
+from srd_edge.runtime.picture_inputs import encoder_inputs
 from srd_edge.runtime.search import Line, Search, log_softmax
 from srd_edge.runtime.sessions import Provider
 from srd_edge.runtime.tokenizer import CaptionTokenizer
@@ -81,17 +82,19 @@ class OnnxCaptioner:
         manifest = bundle.manifest
         self._views = views
         self._encoder = open_graph(bundle, "encoder", provider, strict=strict, views=views)
-        self._decoder = open_decoder(bundle, provider, strict=strict)
+        self._decoder = open_decoder(bundle, provider, strict=strict, views=views)
         self.provider = self._encoder.provider
         self.fallback = self._encoder.fallback or self._decoder.graph.fallback
         self._settings = manifest.generation
         self._preprocessing: Preprocessing = manifest.preprocessing
         self._tokenizer = CaptionTokenizer(bundle.path(TOKENIZER_FILE))
+        self._takes = self._encoder.types
         self._pixel_values = np.empty(
             (1, 3, self._preprocessing.height, self._preprocessing.width), np.float32
         )
-        features = manifest.observation.tensor if manifest.observation else FEATURES
-        self._encoder_outputs = [features, *manifest.captioner.memory_names]
+        self._memory = manifest.captioner.memory_names
+        looked_at = FEATURES if FEATURES in self._encoder.widths else self._memory[0]
+        self._features = manifest.observation.tensor if manifest.observation else looked_at
 
     @property
     def end_tokens(self) -> tuple[int, ...]:
@@ -100,8 +103,9 @@ class OnnxCaptioner:
 
     def encode(self, canvas: Pixels) -> Encoded:
         """(height, width, 3) uint8 RGB canvas -> its features, and what the decoder needs of it."""
-        inputs = encoder_inputs(canvas, self._preprocessing, out=self._pixel_values)
-        return self._encode(inputs, self._preprocessing.layout(canvas))
+        spec, out = self._preprocessing, self._pixel_values
+        inputs = encoder_inputs(canvas, spec, self._takes, out)
+        return self._encode(inputs, spec.layout(canvas))
 
     def encode_views(self, canvases: Pixels) -> Encoded:
         """(V, height, width, 3) uint8 RGB views of one picture, to be captioned as one."""
@@ -182,9 +186,15 @@ class OnnxCaptioner:
         return [self._tokenizer.decode(line.tokens) for line in lines]
 
     def _encode(self, inputs: dict[str, NDArray[Any]], layout: Layout) -> Encoded:
-        feed = {name: host_value(array) for name, array in inputs.items()}
-        features, *memory = self._encoder.run(self._encoder_outputs, feed)
-        return Encoded(features.numpy(), tuple(memory), layout)
+        takes = self._takes
+        feed = {n: host_value(array.astype(takes[n], copy=False)) for n, array in inputs.items()}
+        names = list(dict.fromkeys((self._features, *self._memory)))
+        given = dict(zip(names, self._encoder.run(names, feed), strict=True))
+        features = np.asarray(given[self._features].numpy(), np.float32)
+        # Once for all steps, where the encoder runs elsewhere than the decoder.
+        bring = self._decoder.graph.bring
+        memory = tuple(bring(_of_a_picture(given[name])) for name in self._memory)
+        return Encoded(features[None] if features.ndim == 2 else features, memory, layout)
 
     def _logits_before_each(self, state: State, ids: list[int]) -> NDArray[np.float32]:
         """(rows, T, V): what was likely where each of the T ids stands."""
@@ -205,23 +215,9 @@ class OnnxCaptioner:
         return Generated(text, tuple(line.tokens), False, tuple(line.log_probabilities[:kept]))
 
 
-def encoder_inputs(
-    canvas: Pixels, spec: Preprocessing, out: NDArray[np.float32] | None = None
-) -> dict[str, NDArray[Any]]:
-    """What the encoder graph takes of one (height, width, 3) uint8 RGB canvas.
-
-    Args:
-        canvas: the picture.
-        spec: what the encoder wants done to it.
-        out: for the pixels of a canvas of fixed size; a new array without it.
-    """
-    if spec.tiling is None:
-        return {"pixel_values": to_tensor(canvas, spec, out=out)}
-    inputs: dict[str, NDArray[Any]] = {"pixel_values": to_tensor(spec.cut(canvas), spec)}
-    if isinstance(spec.tiling, AnyResolution):
-        index, weight = spec.tiling.gathered(spec.layout(canvas))
-        inputs |= {"gather_index": index, "gather_weight": weight}
-    return inputs
+def _of_a_picture(value: Value) -> Value:
+    """What is (N, D), as (1, N, D)."""
+    return host_value(value.numpy()[None]) if len(value.shape()) == 2 else value
 
 
 def _generated(text: str, line: Line) -> Generated:

@@ -5,7 +5,7 @@ once a picture; the decoder graph takes token ids. *Prefix*: the encoder graph g
 embeddings, which stand among those of the prompt at the head of what the decoder reads. Either way
 keys and values go round as values of the device, without a copy into numpy but for a beam search.
 
-Graphs that others exported have a third kind of decoder: `runtime/merged_decoder.py`.
+Graphs that others exported: `runtime/merged_decoder.py`, `runtime/merged_prefix.py`.
 """
 
 from __future__ import annotations
@@ -101,26 +101,36 @@ class Decoder(Protocol):
         ...
 
 
-def open_decoder(bundle: Bundle, provider: Provider, *, strict: bool) -> Decoder:
-    """The decoder of ``bundle``, of whichever kind it is."""
-    # That module is made of this one's parts.
+def open_decoder(bundle: Bundle, provider: Provider, *, strict: bool, views: int = 1) -> Decoder:
+    """The decoder of ``bundle``, of whichever kind it is.
+
+    Args:
+        bundle: a verified bundle.
+        provider, strict, views: as in ``open_graph``.
+    """
+    # These modules are made of this one's parts.
     from srd_edge.runtime.merged_decoder import MergedDecoder
+    from srd_edge.runtime.merged_prefix import MergedPrefixDecoder
 
     decoding = bundle.manifest.captioner.decoding
     if decoding == "prefix":
-        return PrefixDecoder(bundle, provider, strict=strict)
+        return PrefixDecoder(bundle, provider, strict=strict, views=views)
+    if decoding == "merged-prefix":
+        return MergedPrefixDecoder(bundle, provider, strict=strict, views=views)
     if decoding in HIDDEN_STATE_KINDS:
-        return MergedDecoder(bundle, provider, strict=strict)
-    return CrossAttentionDecoder(bundle, provider, strict=strict)
+        return MergedDecoder(bundle, provider, strict=strict, views=views)
+    return CrossAttentionDecoder(bundle, provider, strict=strict, views=views)
 
 
 class _KeyValueDecoder:
     """What both kinds share: a graph whose keys and values go round."""
 
-    def __init__(self, bundle: Bundle, provider: Provider, *, strict: bool) -> None:
+    def __init__(self, bundle: Bundle, provider: Provider, *, strict: bool, views: int = 1) -> None:
         self._spec = spec = bundle.manifest.captioner
         self._fixed = spec.cache == "fixed"
-        self.graph = open_graph(bundle, "decoder", provider, strict=strict, record=self._fixed)
+        self.graph = open_graph(
+            bundle, "decoder", provider, strict=strict, views=views, record=self._fixed
+        )
         self._past_names = spec.kv_names("past_key_values", "decoder")
         self._present_names = spec.kv_names("present", "decoder")
         self._generation = bundle.manifest.generation
@@ -173,8 +183,8 @@ class _KeyValueDecoder:
 class CrossAttentionDecoder(_KeyValueDecoder):
     """Reads token ids beside a picture that its cross-attention looks at."""
 
-    def __init__(self, bundle: Bundle, provider: Provider, *, strict: bool) -> None:
-        super().__init__(bundle, provider, strict=strict)
+    def __init__(self, bundle: Bundle, provider: Provider, *, strict: bool, views: int = 1) -> None:
+        super().__init__(bundle, provider, strict=strict, views=views)
         self.prompt = bundle.manifest.generation.prompt
         self._memory_names = self._spec.kv_names("past_key_values", "encoder")
 
@@ -191,11 +201,11 @@ class CrossAttentionDecoder(_KeyValueDecoder):
 class PrefixDecoder(_KeyValueDecoder):
     """Reads embeddings: of the prompt's head, of the picture, of the prompt's rest, of tokens."""
 
-    def __init__(self, bundle: Bundle, provider: Provider, *, strict: bool) -> None:
-        super().__init__(bundle, provider, strict=strict)
+    def __init__(self, bundle: Bundle, provider: Provider, *, strict: bool, views: int = 1) -> None:
+        super().__init__(bundle, provider, strict=strict, views=views)
         # Where the decoder is: rows of a table are not worth a way to another provider.
         beside = cast("Provider", self.graph.provider)
-        self._embedder = open_graph(bundle, "embed_tokens", beside, strict=strict)
+        self._embedder = open_graph(bundle, "embed_tokens", beside, strict=strict, views=views)
         spec = self._spec
         self.prompt = (*spec.before, *spec.after, *bundle.manifest.generation.prompt)
         self._prefixes: dict[tuple[Layout, int], tuple[Prefix, NDArray[Any] | None]] = {}
@@ -210,26 +220,28 @@ class PrefixDecoder(_KeyValueDecoder):
             whole[:, prefix.features] = picture.numpy().reshape(rows, count, width)
             whole[:, ~prefix.features] = words
             picture = host_value(whole)
-        last = np.array([len(prefix.features) - 1], np.int64)
-        feed = {"inputs_embeds": picture, "logits_to_keep": host_value(last)}
-        if self._spec.positions == "grid":
-            feed["position_ids"] = host_value(prefix.positions[:, None])
-        length = len(prefix.features)
-        state = self._started(rows, length, begins=prefix.following)
-        logits, state = self._run(state, feed, length, 1)
+        state = self._started(rows, len(prefix.features), begins=prefix.following)
+        logits, state = self._read(state, picture, prefix.positions, 1)
         return replace(state, logits=logits[:, -1])
 
     def advance(self, state: State, ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], State]:
-        count = ids.shape[1]
+        count, first = ids.shape[1], state.begins + state.said
+        positions = np.tile(np.arange(first, first + count), (3, 1))
+        logits, after = self._read(state, self._embed(ids, state.said), positions, count)
+        return logits, replace(after, said=state.said + count)
+
+    def _read(
+        self, state: State, embeddings: Value, positions: NDArray[np.int64], answers: int
+    ) -> tuple[NDArray[np.float32], State]:
+        """(rows, S, D) and (3, S) positions -> (rows, answers, V) logits of the last of them."""
+        count = positions.shape[1]
         feed = {
-            "inputs_embeds": self._embed(ids, state.said),
-            "logits_to_keep": host_value(np.arange(count, dtype=np.int64)),
+            "inputs_embeds": embeddings,
+            "logits_to_keep": host_value(np.arange(count - answers, count, dtype=np.int64)),
         }
         if self._spec.positions == "grid":
-            first = state.begins + state.said
-            feed["position_ids"] = host_value(np.tile(np.arange(first, first + count), (3, 1, 1)))
-        logits, after = self._run(state, feed, count, count)
-        return logits, replace(after, said=state.said + count)
+            feed["position_ids"] = host_value(positions[:, None])
+        return self._run(state, feed, count, answers)
 
     def _prefix(self, layout: Layout, count: int) -> tuple[Prefix, NDArray[Any] | None]:
         """A picture's prefix, and the embeddings (W, D) of its words if there are any."""
@@ -237,7 +249,11 @@ class PrefixDecoder(_KeyValueDecoder):
             if len(self._prefixes) == _LAYOUTS_KEPT:
                 self._prefixes.clear()
             prefix = prefix_for(self._spec, layout, count)
-            words = self._embed(prefix.words[None], 0).numpy()[0] if len(prefix.words) else None
+            words = None
+            if len(prefix.words):
+                # Held until it is copied: what numpy() gives may live no longer.
+                embedded = self._embed(prefix.words[None], 0)
+                words = np.array(embedded.numpy()[0])
             self._prefixes[layout, count] = prefix, words
         return self._prefixes[layout, count]
 

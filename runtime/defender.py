@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from srd_edge.errors import BundleError, ProviderError, UsageError
+from srd_edge.errors import BundleError, ProviderError, RunError, UsageError
 from srd_edge.kernels.frames import Frame, Pixels
 from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.runtime.answering import Answering
@@ -95,7 +95,7 @@ class Defender:
         self._standing: Result | None = None
         try:
             self._warm_up()
-        except (BundleError, ProviderError):
+        except (BundleError, ProviderError, RunError):
             raise
         except Exception as error:  # onnxruntime's own errors have no base but Exception
             raise BundleError(

@@ -1,9 +1,9 @@
 """Engines through TensorRT's own Python API, 10 and 11: built on the device, kept, opened again.
 
 The precision is the graph's: networks are strongly typed, which TensorRT 10 has to be told and 11
-always is. No plug-in library is loaded, and no engine may hold code for the host. onnxruntime's
-provider (`runtime/tensorrt_provider.py`) is the usual way to TensorRT; this is for programs that
-drive engines themselves. None of it has been run on TensorRT.
+always is. No plug-in library is loaded, and no engine may hold code for the host. Where onnxruntime
+has its own provider (`runtime/tensorrt_provider.py`), that comes first; `runtime/engine_graph.py`
+feeds the engines that are opened here. None of it has been run on TensorRT.
 """
 
 from __future__ import annotations

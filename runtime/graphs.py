@@ -29,7 +29,7 @@ class Value(Protocol):
     """A tensor on some device."""
 
     def numpy(self) -> NDArray[Any]:
-        """A copy on the host."""
+        """On the host; a value that lies there may show itself, for as long as it is there."""
         ...
 
     def shape(self) -> Sequence[int]: ...
@@ -60,6 +60,10 @@ class Graph(Protocol):
 
     def room(self, shape: Sequence[int], dtype: DTypeLike) -> Value:
         """Zeros where the graph runs."""
+        ...
+
+    def bring(self, value: Value) -> Value:
+        """A value that another graph gave, where this one can read it; copied only if it must."""
         ...
 
     def bind(
@@ -106,6 +110,13 @@ class OnnxGraph:
 
         return OrtValue.ortvalue_from_numpy(np.zeros(shape, dtype), self._place, 0)
 
+    def bring(self, value: Value) -> Any:
+        from onnxruntime import OrtValue
+
+        if isinstance(value, OrtValue):
+            return value
+        return OrtValue.ortvalue_from_numpy(value.numpy(), self._place, 0)
+
     def bind(
         self, feed: Mapping[str, Value], into: Mapping[str, Value], *, again: bool
     ) -> Callable[[], None]:
@@ -145,6 +156,8 @@ def open_graph(
 ) -> Graph:
     """Open one graph of a bundle, and run it at all shapes that TensorRT has to know beforehand.
 
+    Where onnxruntime has no TensorRT that loads and TensorRT itself is there, that is asked.
+
     Args:
         bundle: a verified bundle.
         role: a component of the captioner, "policy" or "language".
@@ -159,9 +172,20 @@ def open_graph(
         threads=threads,
         tensorrt=told,
         record=record,
+        native=partial(_native, bundle, role, views=views),
     )
+    if opened.native:
+        graph: Graph = opened.session
+        return graph
     warm_up(opened, bundle, role, views=views)
     return OnnxGraph(opened)
+
+
+def _native(bundle: Bundle, role: str, *, views: int) -> Graph | None:
+    # That module is made of this one's parts.
+    from srd_edge.runtime.native_graphs import open_native_if_there
+
+    return open_native_if_there(bundle, role, views=views)
 
 
 def host_value(array: NDArray[Any]) -> Value:

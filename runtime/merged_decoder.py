@@ -41,16 +41,16 @@ class MergedDecoder:
 
     Args:
         bundle: a verified bundle of the kind merged or with-past.
-        provider, strict: execution provider of the graphs.
+        provider, strict, views: as in ``open_graph``.
     """
 
-    def __init__(self, bundle: Bundle, provider: Provider, *, strict: bool) -> None:
+    def __init__(self, bundle: Bundle, provider: Provider, *, strict: bool, views: int = 1) -> None:
         spec = bundle.manifest.captioner
         self.prompt = bundle.manifest.generation.prompt
-        self.graph = open_graph(bundle, "decoder", provider, strict=strict)
+        self.graph = open_graph(bundle, "decoder", provider, strict=strict, views=views)
         self._first = self._later = _Takes(self.graph)
         if spec.decoding == "with-past":
-            later = open_graph(bundle, "decoder_with_past", provider, strict=strict)
+            later = open_graph(bundle, "decoder_with_past", provider, strict=strict, views=views)
             self._later = _Takes(later)
         self._heads, self._head_dim = spec.heads, spec.head_dim
 

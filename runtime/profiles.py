@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from srd_edge.errors import BundleError
-from srd_edge.runtime.bundle_specs import CaptionerSpec
+from srd_edge.runtime.bundle_specs import PREFIX_KINDS, CaptionerSpec
 from srd_edge.runtime.check_specs import LanguageSpec
 from srd_edge.runtime.generation_specs import GenerationDefaults
 from srd_edge.runtime.graph_header import GraphValue
@@ -79,7 +79,7 @@ def captioner_ranges(
         return {"batch": Range(1, views, views)}
     rows = generation.beams * views
     around = len(spec.before) + len(spec.after)
-    head = around + features if spec.decoding == "prefix" else 0
+    head = around + features if spec.decoding in PREFIX_KINDS else 0
     # The last token of a caption is not read; a whole caption may be, to ask how likely it is.
     words = max(len(generation.prompt) + generation.max_new_tokens - 1, 1)
     ranges = {"batch": Range(1, rows, rows), "sequence": Range(1, 1, max(words, around))}
@@ -113,7 +113,7 @@ def picture_features(spec: CaptionerSpec, encoder_outputs: Sequence[GraphValue])
         BundleError: the encoder has no such output, or not of a fixed length.
     """
     wanted = spec.memory_names[0]
-    axis = 1 if spec.decoding == "prefix" else 2
+    axis = 1 if spec.decoding in PREFIX_KINDS else 2
     found = next((value.dims for value in encoder_outputs if value.name == wanted), ())
     length = found[axis] if len(found) > axis else None
     if not isinstance(length, int) or length < 1:

@@ -82,7 +82,8 @@ class ResidentCache:
         logits = self._step(feed) if step else self._once(feed, answers)
         self._turn = 1 - self._turn
         self._latest = tuple(self._sides[self._turn])
-        return np.asarray(logits.numpy(), np.float32), self._latest
+        # A copy: on the CPU, onnxruntime shows the memory itself, which goes with the value.
+        return np.array(logits.numpy(), np.float32), self._latest
 
     def _keep(self, constant: Mapping[str, Value]) -> None:
         """Copy a picture's keys and values to where they are looked for."""

@@ -22,6 +22,8 @@ from srd_edge.errors import BundleError, ProviderError, SrdEdgeError, UsageError
 Provider: TypeAlias = Literal["auto", "cpu", "cuda", "tensorrt"]
 ProviderOptions: TypeAlias = Callable[[], Mapping[str, str]]
 """Asked only when the provider is tried; an error of ours gives it up, with its reason."""
+Native: TypeAlias = Callable[[], Any]
+"""Opens the same graph with TensorRT itself; None where TensorRT, or a GPU, is not there."""
 
 _NAMES: Final = {
     "tensorrt": "TensorrtExecutionProvider",
@@ -48,6 +50,7 @@ INSTALL: Final = {
     "cpu": 'pip install "srd-edge[cpu]"',
     "cuda": 'pip install "srd-edge[gpu]", or use --provider cpu',
     "tensorrt": 'pip install "srd-edge[tensorrt]", or use --provider cpu',
+    "tensorrt-native": 'pip install "srd-edge[tensorrt-native]", or use --provider cpu',
 }
 
 
@@ -56,17 +59,19 @@ class Session:
     """An open graph.
 
     Args:
-        session: the ``onnxruntime.InferenceSession``.
+        session: the ``onnxruntime.InferenceSession``, or what ``native`` opened.
         provider: the one that took the graph: cpu, cuda or tensorrt.
-        fallback: why it is not the one that was asked for (or, with auto, not the GPU that this
-            onnxruntime is built for), in one line to print; None if it is.
+        fallback: why it is not the one that was asked for (or, with auto, not a GPU that this
+            onnxruntime is built for or TensorRT sees), in one line to print; None if it is.
         records: whether CUDA records calls, to play them again.
+        native: whether it is TensorRT itself that took the graph, without onnxruntime.
     """
 
     session: Any
     provider: str
     fallback: str | None = None
     records: bool = False
+    native: bool = False
 
 
 def open_session(
@@ -78,6 +83,7 @@ def open_session(
     profile: Path | None = None,
     tensorrt: ProviderOptions = dict,
     record: bool = False,
+    native: Native = lambda: None,
 ) -> Session:
     """Open an ONNX graph.
 
@@ -91,6 +97,7 @@ def open_session(
         tensorrt: options of the TensorRT provider, as ``tensorrt_provider.options_for`` has them.
         record: whether the graph is to be called often with the same shapes and addresses, so that
             CUDA had better record what it launches (a CUDA graph), where it can.
+        native: asked where onnxruntime has no TensorRT that loads.
 
     Raises:
         ProviderError: no onnxruntime; or, when strict, no such provider.
@@ -117,13 +124,16 @@ def open_session(
                 record = False
                 session, reason = _attempt(runtime, model, name, threads, profile, dict)
         else:
-            session, reason = None, f"{name} is not in this onnxruntime"
+            session, reason = None, _not_built(name)
+        itself = reason in (_not_built("tensorrt"), _not_loaded("tensorrt"))
+        if itself:
+            session, reason = _natively(native, reason)
         if session is not None:
             # With auto, CUDA where there is no TensorRT is the ordinary case and needs no words.
             told = None if provider == "auto" else _notice(name, missed)
-            return Session(session, name, told, records=record and name == "cuda")
+            return Session(session, name, told, record and name == "cuda", native=itself)
         # Nor does auto on a build for the CPU alone.
-        if provider != "auto" or _NAMES[name] in compiled:
+        if provider != "auto" or reason != _not_built(name):
             missed.append(reason)
         if strict and provider != "auto":
             # First, whether it is the graph's own fault.
@@ -202,6 +212,18 @@ def _attempt(
     if _NAMES[name] not in session.get_providers():
         return None, _not_loaded(name)
     return session, ""
+
+
+def _natively(native: Native, reason: str) -> tuple[Any | None, str]:
+    """The graph through TensorRT itself, or None and why; ``reason`` where that is missing."""
+    try:
+        return native(), reason
+    except SrdEdgeError as error:
+        return None, f"tensorrt failed: {error.found}"
+
+
+def _not_built(name: str) -> str:
+    return f"{name} is not in this onnxruntime"
 
 
 def _not_loaded(name: str) -> str:

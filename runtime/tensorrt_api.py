@@ -8,7 +8,7 @@ packages. None of this has been run on TensorRT.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, Protocol, TypeAlias
 
@@ -93,10 +93,54 @@ class OnnxParser(Protocol):
     def get_error(self, index: int) -> ParserError: ...
 
 
+class TensorIOMode(Protocol):
+    """INPUT or OUTPUT."""
+
+    name: str
+
+
+class TensorLocation(Protocol):
+    """DEVICE or HOST."""
+
+    name: str
+
+
+class DataType(Protocol):
+    """FLOAT, HALF, INT64 or another."""
+
+    name: str
+
+
+class IExecutionContext(Protocol):
+    """One way through an engine at a time: shapes, addresses, memory to compute in."""
+
+    def set_input_shape(self, name: str, shape: Dims) -> bool: ...
+
+    def get_tensor_shape(self, name: str) -> Sequence[int]: ...
+
+    def set_tensor_address(self, name: str, memory: int) -> bool: ...
+
+    def execute_async_v3(self, stream_handle: int) -> bool: ...
+
+
 class ICudaEngine(Protocol):
     """An engine, ready to run."""
 
     num_io_tensors: int
+    num_layers: int
+
+    def get_tensor_name(self, index: int) -> str: ...
+
+    def get_tensor_mode(self, name: str) -> TensorIOMode: ...
+
+    def get_tensor_location(self, name: str) -> TensorLocation: ...
+
+    def get_tensor_dtype(self, name: str) -> DataType: ...
+
+    def get_tensor_shape(self, name: str) -> Sequence[int]: ...
+
+    # With other arguments in each version; without any in both.
+    create_execution_context: Contexts
 
 
 class Runtime(Protocol):
@@ -121,6 +165,7 @@ class MemoryPoolType(Protocol):
     WORKSPACE: Any
 
 
+Contexts: TypeAlias = Callable[[], IExecutionContext | None]
 Builders: TypeAlias = Callable[[ILogger], Builder]
 Parsers: TypeAlias = Callable[[INetworkDefinition, ILogger], OnnxParser]
 Runtimes: TypeAlias = Callable[[ILogger], Runtime]

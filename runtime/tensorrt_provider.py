@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from srd_edge.errors import BundleError, RunError
+from srd_edge.errors import RunError
 from srd_edge.runtime.bundle import Bundle
-from srd_edge.runtime.bundle_profiles import profiled_graph
+from srd_edge.runtime.bundle_profiles import profiled_graph, refuse_empty_past
 from srd_edge.runtime.device import read_device
 from srd_edge.runtime.engine_cache import (
     EngineKey,
@@ -23,7 +23,7 @@ from srd_edge.runtime.engine_cache import (
     tensorrt_version,
     timing_folder,
 )
-from srd_edge.runtime.profiles import may_be_empty, profile_options, warm_up_shapes
+from srd_edge.runtime.profiles import profile_options, warm_up_shapes
 from srd_edge.runtime.sessions import DTYPES, Session
 
 
@@ -80,12 +80,7 @@ def options_for(
     import onnxruntime
 
     graph = profiled_graph(bundle, role, views=views)
-    if may_be_empty(graph.header.inputs):
-        raise BundleError(
-            expected="a graph whose inputs are never empty, for TensorRT",
-            found=f"{graph.path.name} begins with an empty past",
-            do="leave it to CUDA",
-        )
+    refuse_empty_past(graph)
     options = (settings or TensorRtSettings()).options(graph_is_half=graph.header.half)
     device, tensorrt = read_device(), tensorrt_version()
     key = EngineKey(

@@ -45,6 +45,16 @@ class CaptionTokenizer:
         known = [int(token) for token in ids if token >= 0]
         return str(self._tokenizer.decode(known, skip_special_tokens=True)).strip()
 
-    def encode(self, text: str) -> list[int]:
-        """The ids of ``text``, no special tokens added."""
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """The ids of ``text``; ``special`` adds the tokens that every text has around it."""
+        return list(self._tokenizer.encode(text, add_special_tokens=special).ids)
+
+    def token(self, number: int) -> str | None:
+        """The token of that id."""
+        found: str | None = self._tokenizer.id_to_token(number)
+        return found
+
+    def number(self, token: str) -> int | None:
+        """The id of that token."""
+        found: int | None = self._tokenizer.token_to_id(token)
+        return found

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +21,8 @@ class WatchedGraph:
     def __init__(self, graph: Graph) -> None:
         self.graph, self.fed = graph, list[dict[str, tuple[int, ...]]]()
         self.provider, self.fallback = graph.provider, graph.fallback
-        self.types, self.widths, self.room = graph.types, graph.widths, graph.room
+        self.types, self.widths = graph.types, graph.widths
+        self.room, self.bring = graph.room, graph.bring
 
     def run(self, outputs: Sequence[str], feed: Mapping[str, Value]) -> list[Value]:
         self._note(feed)
@@ -54,6 +57,28 @@ def watched_graph() -> type[WatchedGraph]:
 def watch() -> Callable[[Any], dict[str, WatchedGraph]]:
     """Watches the graphs of an ``OnnxCaptioner`` from now on; they are there by component."""
     return _watch
+
+
+@pytest.fixture(scope="session")
+def fake_gpus() -> Any:
+    """The module `tests/fake_gpu.py`, which no test can import by name."""
+    spec = importlib.util.spec_from_file_location("fake_gpu", ROOT / "tests" / "fake_gpu.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def fake_gpu(fake_gpus: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """TensorRT 11 and cuda-bindings on a GPU that is the host; ``cuda`` of it is the latter."""
+    cuda = fake_gpus.FakeCuda()
+    tensorrt = fake_gpus.FakeTensorRt(cuda)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", cuda)
+    monkeypatch.setitem(sys.modules, "tensorrt", tensorrt)
+    monkeypatch.setenv("SRD_EDGE_CACHE", str(tmp_path / "cache"))
+    return tensorrt
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -174,3 +199,48 @@ def checked_bundle(
     config = ExportConfig(str(toy_captioner), folder / "bundle", folder / "policy")
     export_bundle(config, open_dataset("scenes", "dev", 96), lambda _: None)
     return folder / "bundle"
+
+
+@pytest.fixture(scope="session")
+def fixed_bundle(
+    checked_bundle: Path, toy_captioner: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """``checked_bundle``, but for the decoders: their caches have a fixed size, as for engines."""
+    from srd_edge.training.check_models import reference_folder
+    from srd_edge.training.checkpoints import CHECK_FOLDER
+
+    folder = tmp_path_factory.mktemp("fixed")
+    reference = reference_folder(checked_bundle.parent / "policy" / CHECK_FOLDER)
+    assert reference is not None
+    own = _with_fixed_cache(checked_bundle / "reference", reference, folder / "reference", {})
+    files = {f"reference/{path.name}": path for path in own.iterdir()}
+    return _with_fixed_cache(checked_bundle, toy_captioner, folder / "bundle", files)
+
+
+def _with_fixed_cache(
+    bundle: Path, captioner: Path, target: Path, more: Mapping[str, Path]
+) -> Path:
+    """A bundle of ``captioner`` with another decoder, and ``more`` of its files replaced."""
+    from srd_edge.export.families.cache import with_fixed_cache
+    from srd_edge.export.graphs import export_graph
+    from srd_edge.export.packing import pack
+    from srd_edge.export.source import open_source
+    from srd_edge.runtime.bundle import read_bundle, write_bundle
+
+    grown = read_bundle(bundle)
+    decoder = with_fixed_cache(open_source(str(captioner)).components()["decoder"])
+    assert decoder is not None
+    graph = target.with_name(f"{target.name}_decoder") / "decoder_model.onnx"
+    graph.parent.mkdir()
+    export_graph(decoder, graph)
+    pack([graph], graph.with_name("unused"))
+    files: dict[str, bytes | Path] = {e.path: grown.path(e.path) for e in grown.manifest.files}
+    policy = grown.manifest.policy
+    manifest = replace(
+        grown.manifest,
+        files=(),
+        captioner=replace(grown.manifest.captioner, cache="fixed"),
+        policy=policy and replace(policy, pairing=""),
+    )
+    write_bundle(target, manifest, {**files, graph.name: graph, **more})
+    return target

@@ -159,6 +159,7 @@ def test_the_extras_bring_the_runtime_that_they_name() -> None:
     assert "onnxruntime" in extra_names("cpu")
     assert "onnxruntime-gpu" in extra_names("gpu")
     assert "onnxruntime-gpu" in extra_names("tensorrt")
+    assert {"onnxruntime", "tensorrt-cu13", "cuda-bindings"} == extra_names("tensorrt-native")
 
 
 def test_the_constraints_pin_what_is_required_directly() -> None:

@@ -17,6 +17,7 @@ from srd_edge.export.families.paligemma import PaliGemma
 from srd_edge.export.families.qwen_vl import QwenVl
 from srd_edge.export.families.smolvlm import SmolVlm
 from srd_edge.export.families.vision_encoder_decoder import VisionEncoderDecoder
+from srd_edge.export.nearest import nearest_family
 
 FAMILIES: Final[tuple[Family, ...]] = (
     VisionEncoderDecoder(),
@@ -33,25 +34,6 @@ FAMILIES: Final[tuple[Family, ...]] = (
 )
 
 
-NEAREST: Final = {
-    "openflamingo": "llava",
-    "open_flamingo": "llava",
-    "flamingo": "llava",
-    "moondream": "llava",
-    "moondream1": "llava",
-    "llava_next": "llava-onevision",
-    "vipllava": "llava",
-    "idefics2": "smolvlm",
-    "qwen3_vl_moe": "qwen-vl",
-    "internvl": "llava-onevision",
-    "gemma3": "paligemma",
-    "kosmos_2": "git",
-    "pix2struct": "vision-encoder-decoder",
-    "instructblipvideo": "instructblip",
-}
-"""By model type as its configuration has it: what is not exported, and the family most like it."""
-
-
 def family_of(model_type: str, name: str) -> Family:
     """The family that exports models of ``model_type``.
 
@@ -62,7 +44,7 @@ def family_of(model_type: str, name: str) -> Family:
         if model_type in family.model_types:
             return family
     known = ", ".join(sorted(kind for family in FAMILIES for kind in family.model_types))
-    nearest = NEAREST.get(model_type.lower().replace("-", "_"))
+    nearest = nearest_family(model_type)
     raise UsageError(
         expected=f"a captioner of a known type: {known}",
         found=f"{name} of type {model_type}",

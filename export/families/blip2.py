@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from srd_edge.export.component import Component
-from srd_edge.export.families.family import Family, Prompt, encoder
+from srd_edge.export.families.family import Family, encoder
 from srd_edge.export.families.prefix import (
     CausalDecoder,
     Embedding,
@@ -17,6 +17,7 @@ from srd_edge.export.families.prefix import (
     whole_prompt,
 )
 from srd_edge.export.families.t5 import t5_components, t5_spec
+from srd_edge.export.prompts import Prompt
 from srd_edge.kernels.tiling import Layout
 from srd_edge.runtime.bundle_specs import CaptionerSpec
 

@@ -8,7 +8,7 @@ token ids. docs/families.md says how to add one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -17,35 +17,11 @@ from transformers import GenerationConfig
 from srd_edge.export.component import Component
 from srd_edge.export.families.cache import Growing
 from srd_edge.export.generation import token_ids
+from srd_edge.export.prompts import Prompt
 from srd_edge.kernels.image_processor import read_image_processor
 from srd_edge.kernels.preprocess import Preprocessing
 from srd_edge.kernels.tiling import Layout
-from srd_edge.runtime.bundle_specs import CaptionerSpec, TileIds
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """The token ids that a captioner is given besides the picture.
-
-    Args:
-        ids: what the decoder reads first, after the picture where there is a prefix.
-        before, after: around the picture, in a prefix.
-        tiles: among its tiles, if it has any.
-        built_in: what a text encoder reads, as constants of the encoder's graph.
-        question: what a Q-Former reads, likewise.
-    """
-
-    ids: tuple[int, ...] = ()
-    before: tuple[int, ...] = ()
-    after: tuple[int, ...] = ()
-    tiles: TileIds | None = None
-    built_in: tuple[int, ...] = ()
-    question: tuple[int, ...] = ()
-
-    @property
-    def in_the_graphs(self) -> bool:
-        """Whether another prompt needs another export."""
-        return bool(self.built_in or self.question)
+from srd_edge.runtime.bundle_specs import CaptionerSpec
 
 
 class Family(Protocol):
@@ -75,6 +51,10 @@ class Family(Protocol):
     def preprocessing(self, model: Any, image_processor: Any) -> Preprocessing:
         """What is done to a picture, by transformers' image processor for the model."""
         return read_image_processor(image_processor.to_dict())
+
+    def bounded(self, model: Any, spec: Preprocessing, most_pixels: int) -> Preprocessing:
+        """The same for pictures of so many pixels at most; the model is told if it has to know."""
+        return spec.bounded(most_pixels)
 
     def grid(self, model: Any, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of the features of a picture of so many pixels: square patches."""

@@ -14,8 +14,9 @@ from torch import nn
 
 from srd_edge.export.component import Component
 from srd_edge.export.families.cache import Past
-from srd_edge.export.families.family import Family, Prompt, encoder
+from srd_edge.export.families.family import Family, encoder
 from srd_edge.export.families.prefix import prefix_components
+from srd_edge.export.prompts import Prompt
 from srd_edge.kernels.tiling import Layout
 from srd_edge.runtime.bundle_specs import CaptionerSpec
 

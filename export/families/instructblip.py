@@ -14,8 +14,7 @@ from transformers import AutoTokenizer
 
 from srd_edge.export.component import Component
 from srd_edge.export.families.blip2 import Blip2, said, text_components, text_ids, text_prompt
-from srd_edge.export.families.family import Prompt
-from srd_edge.export.families.prefix import QUESTION
+from srd_edge.export.prompts import QUESTION, Prompt
 from srd_edge.kernels.tiling import Layout
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from srd_edge.export.component import Component
-from srd_edge.export.families.family import Family, Prompt, encoder
+from srd_edge.export.families.family import Family, encoder
 from srd_edge.export.families.prefix import (
     CausalDecoder,
     Embedding,
@@ -18,6 +18,7 @@ from srd_edge.export.families.prefix import (
     prefix_spec,
     whole_prompt,
 )
+from srd_edge.export.prompts import Prompt
 from srd_edge.kernels.tiling import Layout
 from srd_edge.runtime.bundle_specs import CaptionerSpec
 
@@ -29,8 +30,7 @@ class Llava(Family):
     model_types: tuple[str, ...] = ("llava",)
 
     def prompt(self, model: Any, tokenizer: Any, text: str) -> Prompt:
-        otherwise = "USER: {image}\n{text} ASSISTANT:"
-        return chat_prompt(tokenizer, model.config.image_token_id, text, otherwise)
+        return chat_prompt(tokenizer, model.config.image_token_id, text, self.name)
 
     def spec(self, model: Any, files: dict[str, str]) -> CaptionerSpec:
         return prefix_spec(self.name, files, model.config.text_config)

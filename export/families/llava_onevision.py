@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from srd_edge.export.component import Component
-from srd_edge.export.families.family import Prompt
 from srd_edge.export.families.llava import Llava, LlavaVision
 from srd_edge.export.families.prefix import (
     CausalDecoder,
@@ -19,9 +18,11 @@ from srd_edge.export.families.prefix import (
     prefix_components,
     whole_ids,
 )
+from srd_edge.export.prompts import Prompt
+from srd_edge.kernels.any_resolution import AnyResolution
 from srd_edge.kernels.image_processor import read_image_processor
 from srd_edge.kernels.preprocess import Preprocessing
-from srd_edge.kernels.tiling import AnyResolution, Layout
+from srd_edge.kernels.tiling import Layout
 
 
 class LlavaOnevision(Llava):
@@ -31,13 +32,18 @@ class LlavaOnevision(Llava):
     model_types: tuple[str, ...] = ("llava_onevision",)
 
     def prompt(self, model: Any, tokenizer: Any, text: str) -> Prompt:
-        otherwise = "<|im_start|>user {image}\n{text}<|im_end|><|im_start|>assistant\n"
-        return chat_prompt(tokenizer, model.config.image_token_id, text, otherwise)
+        return chat_prompt(tokenizer, model.config.image_token_id, text, self.name)
 
     def preprocessing(self, model: Any, image_processor: Any) -> Preprocessing:
         # Which only makes a batch of pictures with different numbers of tiles.
         settings = image_processor.to_dict() | {"do_pad": False}
         return replace(read_image_processor(settings), tiling=_tiling(model.config))
+
+    def bounded(self, model: Any, spec: Preprocessing, most_pixels: int) -> Preprocessing:
+        bounded = spec.bounded(most_pixels)
+        assert isinstance(bounded.tiling, AnyResolution)
+        model.config.image_grid_pinpoints = [list(size) for size in bounded.tiling.resolutions]
+        return bounded
 
     def components(
         self, model: Any, prompt: Prompt, height: int, width: int

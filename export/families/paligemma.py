@@ -9,7 +9,7 @@ from torch import nn
 
 from srd_edge.errors import UsageError
 from srd_edge.export.component import Component
-from srd_edge.export.families.family import Family, Prompt, encoder
+from srd_edge.export.families.family import Family, encoder
 from srd_edge.export.families.prefix import (
     CausalDecoder,
     Embedding,
@@ -17,11 +17,12 @@ from srd_edge.export.families.prefix import (
     prefix_components,
     prefix_spec,
     whole_prompt,
+    words_of,
 )
+from srd_edge.export.prompts import Prompt, task_prompt
 from srd_edge.kernels.tiling import Layout
 from srd_edge.runtime.bundle_specs import CaptionerSpec
 
-_TASK: Final = "caption en"
 _ROOM: Final = 512
 """Positions for words, beside the picture's."""
 
@@ -33,8 +34,8 @@ class PaliGemma(Family):
     model_types: tuple[str, ...] = ("paligemma",)
 
     def prompt(self, model: Any, tokenizer: Any, text: str) -> Prompt:
-        ids = tokenizer(f"{text or _TASK}\n", add_special_tokens=False).input_ids
-        return Prompt(after=(model.config.text_config.bos_token_id, *ids))
+        start = model.config.text_config.bos_token_id
+        return task_prompt(text, start, words_of(tokenizer))
 
     def spec(self, model: Any, files: dict[str, str]) -> CaptionerSpec:
         return prefix_spec(self.name, files, model.config.text_config)

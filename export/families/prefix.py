@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from srd_edge.errors import UsageError
 from srd_edge.export.component import Component
 from srd_edge.export.families.cache import Growing, Past
-from srd_edge.export.families.family import Prompt
+from srd_edge.export.prompts import CONVERSATIONS, QUESTION, Prompt, Words, around_picture, messages
 from srd_edge.kernels.tiling import Layout
 from srd_edge.runtime.bundle_specs import CaptionerSpec, Positions
 from srd_edge.runtime.prefixes import prefix_for
-
-QUESTION: Final = "Write a short caption for this image."
-"""What a chat model is asked where nothing else is."""
 
 
 def prefix_spec(
@@ -130,33 +126,35 @@ class CausalDecoder(nn.Module):
         return logits
 
 
-def chat_prompt(tokenizer: Any, image_token: int, text: str, otherwise: str) -> Prompt:
+def chat_prompt(tokenizer: Any, image_token: int, text: str, family: str) -> Prompt:
     """A question about a picture, in the words of the tokenizer's chat template.
 
     Args:
         tokenizer: with or without a chat template.
         image_token: the id that stands for the picture.
         text: the question; "" for ``QUESTION``.
-        otherwise: the conversation where there is no template, with {image} and {text} in it.
+        family: whose conversation it is where there is no template.
     """
     question = text or QUESTION
     if tokenizer.chat_template:
-        content = [{"type": "image"}, {"type": "text", "text": question}]
         said = tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+            messages(question), tokenize=False, add_generation_prompt=True
         )
     else:
         picture = tokenizer.convert_ids_to_tokens(image_token)
-        said = otherwise.format(image=picture, text=question)
+        said = CONVERSATIONS[family].format(image=picture, text=question)
     ids = tokenizer(said, add_special_tokens=not starts_itself(tokenizer, said)).input_ids
-    if ids.count(image_token) != 1:
-        raise UsageError(
-            expected=f"a chat template with one place for a picture (token {image_token})",
-            found=f"{ids.count(image_token)} in {said!r}",
-            do="correct the model's chat template",
-        )
-    at = ids.index(image_token)
-    return Prompt(before=tuple(ids[:at]), after=tuple(ids[at + 1 :]))
+    return around_picture(ids, image_token, said)
+
+
+def words_of(tokenizer: Any) -> Words:
+    """A text's ids by transformers' tokenizer, no special tokens added."""
+
+    def words(text: str) -> list[int]:
+        ids: list[int] = tokenizer(text, add_special_tokens=False).input_ids
+        return ids
+
+    return words
 
 
 def starts_itself(tokenizer: Any, text: str) -> bool:

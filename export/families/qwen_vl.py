@@ -17,7 +17,7 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_
 from srd_edge.errors import UsageError
 from srd_edge.export.component import Component
 from srd_edge.export.families.cache import Past
-from srd_edge.export.families.family import Family, Prompt
+from srd_edge.export.families.family import Family
 from srd_edge.export.families.prefix import (
     Embedding,
     chat_prompt,
@@ -26,6 +26,7 @@ from srd_edge.export.families.prefix import (
     prefix_spec,
     whole_ids,
 )
+from srd_edge.export.prompts import Prompt
 from srd_edge.kernels.tiling import Layout
 from srd_edge.runtime.bundle_specs import CaptionerSpec
 
@@ -37,11 +38,7 @@ class QwenVl(Family):
     model_types: tuple[str, ...] = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 
     def prompt(self, model: Any, tokenizer: Any, text: str) -> Prompt:
-        otherwise = (
-            "<|im_start|>user\n<|vision_start|>{image}<|vision_end|>{text}<|im_end|>\n"
-            "<|im_start|>assistant\n"
-        )
-        return chat_prompt(tokenizer, model.config.image_token_id, text, otherwise)
+        return chat_prompt(tokenizer, model.config.image_token_id, text, self.name)
 
     def spec(self, model: Any, files: dict[str, str]) -> CaptionerSpec:
         text = model.config.text_config

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import nn
 
 from srd_edge.export.component import Component
-from srd_edge.export.families.family import Family, Prompt, encoder
+from srd_edge.export.families.family import Family, encoder
 from srd_edge.export.families.prefix import (
     CausalDecoder,
     Embedding,
@@ -18,14 +17,11 @@ from srd_edge.export.families.prefix import (
     prefix_components,
     prefix_spec,
     whole_ids,
+    words_of,
 )
+from srd_edge.export.prompts import Prompt, among_tiles
 from srd_edge.kernels.tiling import Layout
-from srd_edge.runtime.bundle_specs import CaptionerSpec, TileIds
-
-_MOST_LINES: Final = 6
-"""Of tiles, and of tiles in a line: what these models have words for."""
-_FAKE: Final = "<fake_token_around_image>"
-_WHOLE: Final = "<global-img>"
+from srd_edge.runtime.bundle_specs import CaptionerSpec
 
 
 class SmolVlm(Family):
@@ -35,22 +31,8 @@ class SmolVlm(Family):
     model_types: tuple[str, ...] = ("idefics3", "smolvlm")
 
     def prompt(self, model: Any, tokenizer: Any, text: str) -> Prompt:
-        def ids(words: str) -> tuple[int, ...]:
-            return tuple(tokenizer(words, add_special_tokens=False).input_ids)
-
-        otherwise = "<|im_start|>User:{image}{text}<end_of_utterance>\nAssistant:"
-        said = chat_prompt(tokenizer, model.config.image_token_id, text, otherwise)
-        numbers = range(1, _MOST_LINES + 1)
-        tiles = TileIds(
-            cells=tuple(
-                tuple(ids(f"{_FAKE}<row_{row}_col_{column}>") for column in numbers)
-                for row in numbers
-            ),
-            between_lines=ids("\n"),
-            whole=ids(f"\n\n{_FAKE}{_WHOLE}"),
-            alone=ids(f"{_FAKE}{_WHOLE}"),
-        )
-        return replace(said, after=(*ids(_FAKE), *said.after), tiles=tiles)
+        said = chat_prompt(tokenizer, model.config.image_token_id, text, self.name)
+        return among_tiles(said, words_of(tokenizer))
 
     def spec(self, model: Any, files: dict[str, str]) -> CaptionerSpec:
         return prefix_spec(self.name, files, model.config.text_config)

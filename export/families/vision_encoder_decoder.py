@@ -15,12 +15,8 @@ from srd_edge.attacks.captioner import encoder_grid
 from srd_edge.errors import UsageError
 from srd_edge.export.component import Component
 from srd_edge.export.families.cache import Past, remembered
-from srd_edge.export.families.family import (
-    Family,
-    Prompt,
-    cross_attention_components,
-    split_heads,
-)
+from srd_edge.export.families.family import Family, cross_attention_components, split_heads
+from srd_edge.export.prompts import Prompt
 from srd_edge.kernels.tiling import Layout
 from srd_edge.runtime.bundle_specs import CaptionerSpec
 

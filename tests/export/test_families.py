@@ -136,6 +136,25 @@ def test_captions_are_the_same_from_a_cache_of_fixed_size(
         assert grown == fixed or is_tied(runtimes[0], canvas, grown, fixed)
 
 
+@pytest.mark.parametrize("beams", [1, 3])
+def test_captions_through_engines_are_the_cpus(
+    exports: Exports, pictures: list[Any], fake_gpu: Any, beams: int
+) -> None:
+    bundle = exports.fixed()
+    if bundle is None or bundle.manifest.preprocessing.tiling is not None:
+        return
+    generation = replace(bundle.manifest.generation, beams=beams)
+    bundle = replace(bundle, manifest=replace(bundle.manifest, generation=generation))
+    cpu = OnnxCaptioner(bundle, "cpu")
+    engines = OnnxCaptioner(bundle, "tensorrt", strict=True)
+    assert len(fake_gpu.built) == len(bundle.manifest.captioner.components)
+    for pixels in pictures[:4]:
+        canvas = to_canvas(pixels, bundle.manifest.preprocessing)
+        expected, found = (runtime.generate(runtime.encode(canvas)) for runtime in (cpu, engines))
+        assert found.tokens == expected.tokens
+    assert fake_gpu.cuda.calls["cudaGraphLaunch"] > LONGEST
+
+
 def test_all_shapes_that_an_engine_is_fed_are_in_its_profile(
     exports: Exports, pictures: list[Any], watch: Callable[[Any], dict[str, Any]]
 ) -> None:
@@ -176,6 +195,27 @@ def test_tiles_stand_among_the_words_that_transformers_has_for_them(
     spec = source.family.prompted(source.captioner.model, ids, {})
     ours = whole_ids(spec, layout, 4 * layout.seen, words.convert_tokens_to_ids("<image>"))
     assert ours[0].tolist() == words(otherwise).input_ids
+
+
+@pytest.mark.parametrize("name", ["llava-onevision", "smolvlm", "qwen2-vl"])
+def test_a_bound_on_pixels_is_the_models_too(
+    name: str, saved: Callable[[str], Path], pictures: list[Any], tmp_path: Path
+) -> None:
+    bundle = bundle_of(saved(name), pictures, tmp_path, "")
+    tile = bundle.manifest.preprocessing.width
+    source = open_source(saved(name), beams=1, max_new_tokens=LONGEST, max_pixels=2 * tile**2)
+    spec = source.captioner.preprocessing
+    assert spec != bundle.manifest.preprocessing
+    manifest = replace(bundle.manifest, preprocessing=spec)
+    runtime = OnnxCaptioner(replace(bundle, manifest=manifest), "cpu")
+    canvases = [to_canvas(pixels, spec) for pixels in pictures[:8]]
+    made = [list(runtime.generate(runtime.encode(canvas)).tokens) for canvas in canvases]
+    assert made == transformers_tokens(source, source.generation, canvases)
+
+
+def test_a_captioner_of_one_size_takes_no_bound(saved: Callable[[str], Path]) -> None:
+    with pytest.raises(UsageError, match="leave --max-pixels out"):
+        open_source(saved("git"), max_pixels=1000)
 
 
 def test_a_captioner_of_any_resolution_takes_no_policy(

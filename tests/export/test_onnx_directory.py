@@ -6,8 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
@@ -37,6 +35,7 @@ from srd_edge.export.source import open_source
 from srd_edge.runtime.bundle import Bundle, read_bundle, write_bundle
 from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.runtime.decoders import open_decoder
+from tests.export.published import halve_cache, without_torch
 
 LONGEST = 9
 LAYERS, HEADS, HEAD_DIM = 2, 2, 8
@@ -345,25 +344,6 @@ def test_other_precisions_go_by_their_suffix(
     assert sum(s == t for s, t in zip(said, truth, strict=True)) >= len(truth) * 3 // 4
 
 
-def halve_cache(model: onnx.ModelProto) -> None:
-    """Keys and values go in and out in float16."""
-    half, single = TensorProto.FLOAT16, TensorProto.FLOAT
-    graph = model.graph
-    for value in (*graph.input, *graph.output):
-        if "key" in value.name or "value" in value.name:
-            value.type.tensor_type.elem_type = half
-    taken = {v.name for v in graph.input if v.type.tensor_type.elem_type == half}
-    given = {v.name for v in graph.output if v.type.tensor_type.elem_type == half}
-    for node in graph.node:
-        for names, changed in ((node.input, taken | given), (node.output, given)):
-            names[:] = [f"{name}_single" if name in changed else name for name in names]
-    before = [helper.make_node("Cast", [n], [f"{n}_single"], to=single) for n in sorted(taken)]
-    after = [helper.make_node("Cast", [f"{n}_single"], [n], to=half) for n in sorted(given)]
-    nodes = [*before, *graph.node, *after]
-    del graph.node[:]
-    graph.node.extend(nodes)
-
-
 def test_a_second_call_of_several_tokens_says_what_one_call_says(
     vit_gpt2_model: Path, made: Made, tmp_path: Path
 ) -> None:
@@ -394,30 +374,6 @@ def test_it_is_done_where_nothing_heavy_is_installed(
     assert json.loads(captioned.stdout.splitlines()[0])["caption"].startswith("w")
     assert "parity" not in read_bundle(bundle).manifest.parity
     assert read_bundle(bundle).manifest.provenance["parity"].startswith("not measured")
-
-
-def without_torch(*words: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", WITHOUT_TORCH, *words],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done
-
-
-WITHOUT_TORCH = """
-import sys
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"torch", "transformers", "onnxscript", "safetensors", "PIL"}:
-            raise ImportError(f"{name} is not installed here")
-sys.meta_path.insert(0, Blocked())
-from srd_edge.cli import main
-main()
-"""
 
 
 def test_weights_beside_a_graph_come_along(
@@ -591,7 +547,11 @@ REFUSED: dict[str, tuple[Change, dict[str, Any], str]] = {
     "tokenizer": (lambda d: (d / "tokenizer.json").unlink(), {}, "a tokenizer.json in"),
     "input": (graph_changed(another_input), {}, "found lucky_number"),
     "architecture": (rewritten("config.json", model_type="blip"), {}, "found model_type 'blip'"),
-    "embeddings": (of_a_vlm, {}, "a captioner whose decoder reads embeddings"),
+    "embeddings": (
+        of_a_vlm,
+        {},
+        "encoder_model and .* found decoder_model_merged.onnx, embed",
+    ),
     "no json": (replaced("config.json", b"{"), {}, "config.json to be JSON"),
     "processor": (
         rewritten("preprocessor_config.json", image_processor_type="DonutImageProcessor"),

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from srd_edge.errors import UsageError
-from srd_edge.export.families import FAMILIES, NEAREST
+from srd_edge.export.families import FAMILIES
+from srd_edge.export.nearest import NEAREST
 from srd_edge.export.source import open_source
 
 

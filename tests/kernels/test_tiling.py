@@ -18,10 +18,11 @@ from transformers import (
 from transformers.models.llava_onevision.modeling_llava_onevision import LlavaOnevisionModel
 
 from srd_edge.errors import UsageError
+from srd_edge.kernels.any_resolution import AnyResolution
 from srd_edge.kernels.frames import Box, Pixels
 from srd_edge.kernels.image_processor import read_image_processor
 from srd_edge.kernels.preprocess import Preprocessing, to_canvas, to_tensor
-from srd_edge.kernels.tiling import AnyResolution, Multiples
+from srd_edge.kernels.tiling import Multiples, Split
 
 SIZES = [  # (width, height)
     *((640, 480), (480, 640), (512, 512), (61, 47), (47, 61), (300, 31), (31, 300), (1280, 720)),
@@ -171,3 +172,29 @@ def test_a_tiling_that_is_none_is_refused(tiling: Any) -> None:
     data = any_resolution()[1].to_json() | {"tiling": tiling}
     with pytest.raises(UsageError, match=r"Preprocessing\.to_json"):
         Preprocessing.from_json(data)
+
+
+@pytest.mark.parametrize("size", [(640, 480), (500, 900), (2000, 1999)])
+@pytest.mark.parametrize("most", [1, 28**2, 200_000])
+@pytest.mark.parametrize(
+    "tiling",
+    [
+        Multiples(4 * 28**2, 1280 * 28**2),
+        Split(2048),
+        AnyResolution(tuple((28 * y, 28 * x) for y in range(1, 7) for x in range(1, 7)), 9, 2),
+    ],
+)
+def test_a_bound_on_pixels_is_kept_but_for_one_tile(
+    tiling: Any, most: int, size: tuple[int, int]
+) -> None:
+    tile = 28
+    bounded = tiling.bounded(most, tile)
+    assert bounded.bounded(most, tile) == bounded
+    canvas = np.zeros((*size[::-1], 3), np.uint8)
+    for width, height in bounded.sizes(*size, tile):
+        canvas = np.zeros((height, width, 3), np.uint8)
+    seen = bounded.cut(canvas, tile, "bilinear")
+    # Of a canvas that is cut into tiles, the whole is seen too.
+    whole = tile**2 * (not isinstance(tiling, Multiples))
+    assert sum(part[..., 0].size for part in seen) <= max(most, tile**2) + whole
+    assert tiling.bounded(10**9, tile) == tiling

@@ -71,7 +71,7 @@ print(json.dumps({"version": module.__version__, "classes": classes, "signatures
 """
 SIGNATURES_OF: Final = (
     *("Builder", "IBuilderConfig", "INetworkDefinition", "IOptimizationProfile", "ITimingCache"),
-    *("Logger", "OnnxParser", "ParserError", "Runtime"),
+    *("ICudaEngine", "IExecutionContext", "Logger", "OnnxParser", "ParserError", "Runtime"),
 )
 """Of the classes that an engine is built and opened with; those of all would be twice as long."""
 
