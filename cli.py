@@ -62,6 +62,7 @@ def cli(debug: bool) -> None:
     metavar="FILE",
     help="Annotated video (.webm, .mp4, .avi), picture (.png, .jpg), or FOLDER/ of pictures.",
 )
+@click.option("--srt", metavar="FILE", help="Captions as subtitles (.srt).")
 @click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
 @click.pass_context
 def run(
@@ -76,7 +77,8 @@ def run(
             do="try `srd-edge run --video demo`",
         )
     from srd_edge.runtime.native_output import native_stderr_muted
-    from srd_edge.runtime.run_stage import RunConfig, run_stage
+    from srd_edge.runtime.run_config import RunConfig
+    from srd_edge.runtime.run_stage import run_stage
 
     kind: Literal["video", "image"] = "image" if video is None else "video"
     config = RunConfig(source=source, kind=kind, defend=not no_defense, **flags)

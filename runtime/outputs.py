@@ -1,0 +1,67 @@
+"""The sinks that a run's configuration asks for, opened; and that none destroys what is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from srd_edge.errors import UsageError
+from srd_edge.runtime.run_config import RunConfig
+from srd_edge.runtime.sinks import STANDARD_OUTPUT, AnnotatedVideo, JsonLines, Sink
+from srd_edge.runtime.sources import DEMO, DEMO_CLIP, Source
+from srd_edge.runtime.stills import AnnotatedPicture, AnnotatedPictures, form_of
+from srd_edge.runtime.subtitles import Subtitles
+
+
+def check_sources_are_safe(source: Source, config: RunConfig) -> None:
+    """Refuse outputs that are among the files to be read, or their folder.
+
+    Raises:
+        UsageError: for the first of them.
+    """
+    # "demo" names no file, so a folder may have that name.
+    read = (DEMO_CLIP.resolve(),) if config.source == DEMO else source.paths
+    folders = {path.parent for path in read if path.is_file()}
+    for path in config.outputs:
+        if path in read or path in folders:
+            raise UsageError(
+                expected="outputs that are not among the files to be read, nor their folder",
+                found=f"'{path}' in '{config.source}'",
+                do="choose another name with -o, --annotate or --srt, or move it out of the source",
+            )
+
+
+def open_sinks(config: RunConfig, source: Source) -> list[Sink]:
+    """The sinks; none touches its file before the first frame, so none is closed before it.
+
+    Raises:
+        UsageError: if several frames were to be annotated in one picture.
+        RunError: from a sink that cannot be written.
+    """
+    sinks: list[Sink] = []
+    if config.output is not None or not config.goes_elsewhere:
+        sinks.append(JsonLines(config.output or STANDARD_OUTPUT))
+    if config.annotate is not None:
+        sinks.append(_annotating(config, config.annotate, source))
+    if config.srt is not None:
+        sinks.append(Subtitles(config.srt, source.fps))
+    return sinks
+
+
+def _annotating(config: RunConfig, name: str, source: Source) -> Sink:
+    form = form_of(name)
+    if form == "video":
+        return AnnotatedVideo(name, source.fps)
+    if form == "folder":
+        # The list or folder that was asked for is among the paths too, unless it is all there is.
+        asked = Path(config.source).expanduser().resolve()
+        only = next((path.name for path in source.paths if path != asked), asked.name)
+        reserved = {*source.paths, *config.outputs}
+        return AnnotatedPictures(name, only="live" if source.live else only, reserved=reserved)
+    if source.frames != 1 and config.max_frames != 1:
+        count = "an unknown number" if source.frames is None else str(source.frames)
+        raise UsageError(
+            expected=f"a single frame for the picture '{name}'",
+            found=f"{count} in '{config.source}'",
+            do="name a folder (with / at its end) or a video, or add --max-frames 1",
+        )
+    return AnnotatedPicture(name)

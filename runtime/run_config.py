@@ -1,0 +1,79 @@
+"""What ``srd-edge run`` is told, checked before anything is opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from srd_edge.errors import UsageError
+from srd_edge.runtime.sessions import Provider
+from srd_edge.runtime.sinks import STANDARD_OUTPUT
+from srd_edge.runtime.sources import Kind
+from srd_edge.runtime.stills import form_of
+from srd_edge.runtime.subtitles import named_subtitles
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """What is captioned, how, and where the results go.
+
+    Args:
+        source: SRC as in ``srd_edge.runtime.sources``.
+        kind: what the user takes it for.
+        bundle: a directory; None for the built-in one.
+        budget_ms: most milliseconds from a frame to its caption; None for as long as it takes.
+        every: caption every Nth frame.
+        max_frames: stop after so many captions; None for all.
+        provider: the execution provider.
+        strict: whether a late frame or a missing provider is an error.
+        defend: False captions every frame as it is.
+        compare: also ask what the undefended model would have said.
+        output: file of JSON lines, "-" for standard output; None for that too, unless the results
+            go elsewhere.
+        annotate: a video, a picture (of the only frame) or a folder (a picture a frame), or None.
+        srt: file of subtitles, or None.
+        quiet: no progress bar and no summary.
+
+    Raises:
+        UsageError: for a name that does not say what is to be written, or two outputs in one file.
+    """
+
+    source: str
+    kind: Kind = "any"
+    bundle: Path | None = None
+    budget_ms: float | None = None
+    every: int = 1
+    max_frames: int | None = None
+    provider: Provider = "auto"
+    strict: bool = False
+    defend: bool = True
+    compare: bool = False
+    output: str | None = None
+    annotate: str | None = None
+    srt: str | None = None
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        if self.annotate is not None:
+            form_of(self.annotate)
+        if self.srt is not None:
+            named_subtitles(self.srt)
+        outputs = self.outputs
+        twice = next((path for path in outputs if outputs.count(path) > 1), None)
+        if twice is not None:
+            raise UsageError(
+                expected="outputs that differ from each other",
+                found=f"'{twice}' twice",
+                do="choose another name with -o, --annotate or --srt",
+            )
+
+    @property
+    def goes_elsewhere(self) -> bool:
+        """Whether results go anywhere else than into ``output``."""
+        return self.annotate is not None or self.srt is not None
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """What will be written, files or a folder, resolved."""
+        names = (self.output, self.annotate, self.srt)
+        return tuple(Path(name).resolve() for name in names if name not in (None, STANDARD_OUTPUT))
