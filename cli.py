@@ -63,6 +63,8 @@ def cli(debug: bool) -> None:
     help="Annotated video (.webm, .mp4, .avi), picture (.png, .jpg), or FOLDER/ of pictures.",
 )
 @click.option("--srt", metavar="FILE", help="Captions as subtitles (.srt).")
+@click.option("--serve", metavar="[HOST:]PORT", help="A live page for a browser, until Ctrl-C.")
+@click.option("--token", envvar="SRD_EDGE_TOKEN", help="What viewers of the live page need.")
 @click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
 @click.pass_context
 def run(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from srd_edge.errors import UsageError
+from srd_edge.runtime.addresses import parse_address, without_secrets
+from srd_edge.runtime.live.board import About
+from srd_edge.runtime.live.page import LivePage
 from srd_edge.runtime.run_config import RunConfig
 from srd_edge.runtime.sinks import STANDARD_OUTPUT, AnnotatedVideo, JsonLines, Sink
 from srd_edge.runtime.sources import DEMO, DEMO_CLIP, Source
@@ -45,6 +48,28 @@ def open_sinks(config: RunConfig, source: Source) -> list[Sink]:
     if config.srt is not None:
         sinks.append(Subtitles(config.srt, source.fps))
     return sinks
+
+
+def open_page(config: RunConfig, source: Source, provider: str) -> LivePage | None:
+    """The live page, served from now on; None if none was asked for.
+
+    Raises:
+        UsageError: where its libraries are not installed.
+        RunError: if its address cannot be listened on.
+    """
+    if config.serve is None:
+        return None
+    about = About(
+        source=without_secrets(source.name),
+        live=source.live,
+        frames=source.frames,
+        fps=source.fps,
+        budget_ms=config.budget_ms,
+        defended=config.defend,
+        compared=config.compare,
+        provider=provider,
+    )
+    return LivePage(parse_address(config.serve), about, config.token)
 
 
 def _annotating(config: RunConfig, name: str, source: Source) -> Sink:

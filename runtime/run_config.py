@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from srd_edge.errors import UsageError
+from srd_edge.runtime.addresses import parse_address
+from srd_edge.runtime.live.access import choose_token
 from srd_edge.runtime.sessions import Provider
 from srd_edge.runtime.sinks import STANDARD_OUTPUT
 from srd_edge.runtime.sources import Kind
@@ -32,6 +34,8 @@ class RunConfig:
             go elsewhere.
         annotate: a video, a picture (of the only frame) or a folder (a picture a frame), or None.
         srt: file of subtitles, or None.
+        serve: PORT or HOST:PORT of the live page, or None.
+        token: that viewers of the page need; None for one that is made where others can reach it.
         quiet: no progress bar and no summary.
 
     Raises:
@@ -51,6 +55,8 @@ class RunConfig:
     output: str | None = None
     annotate: str | None = None
     srt: str | None = None
+    serve: str | None = None
+    token: str | None = None
     quiet: bool = False
 
     def __post_init__(self) -> None:
@@ -58,6 +64,8 @@ class RunConfig:
             form_of(self.annotate)
         if self.srt is not None:
             named_subtitles(self.srt)
+        if self.serve is not None:
+            choose_token(parse_address(self.serve), self.token)
         outputs = self.outputs
         twice = next((path for path in outputs if outputs.count(path) > 1), None)
         if twice is not None:
@@ -70,7 +78,8 @@ class RunConfig:
     @property
     def goes_elsewhere(self) -> bool:
         """Whether results go anywhere else than into ``output``."""
-        return self.annotate is not None or self.srt is not None
+        others = (self.annotate, self.srt, self.serve)
+        return any(other is not None for other in others)
 
     @property
     def outputs(self) -> tuple[Path, ...]:

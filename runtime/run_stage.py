@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from srd_edge.runtime.defender import Defender
-from srd_edge.runtime.outputs import check_sources_are_safe, open_sinks
+from srd_edge.runtime.outputs import check_sources_are_safe, open_page, open_sinks
 from srd_edge.runtime.run_config import RunConfig
 from srd_edge.runtime.runner import Summary, Tally, progress_bar, run
-from srd_edge.runtime.sources import open_source
+from srd_edge.runtime.sinks import Sink
+from srd_edge.runtime.sources import Source, open_source
 
 
 def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
@@ -17,7 +18,7 @@ def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
 
     Args:
         config: of the run.
-        say: told in one line when the provider is not the one asked for.
+        say: told in a line where the live page is, and if the provider is not the one asked for.
 
     Raises:
         SrdEdgeError: as ``Defender.load``, ``open_source``, the sinks and ``runner.run``; and
@@ -34,7 +35,6 @@ def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
     )
     if defender.fallback is not None:
         say(defender.fallback)
-    tally = Tally()
     with ExitStack() as stack:
         source = stack.enter_context(
             open_source(
@@ -43,6 +43,24 @@ def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
         )
         check_sources_are_safe(source, config)
         sinks = open_sinks(config, source)
+        page = open_page(config, source, defender.provider)
+        if page is not None:
+            stack.callback(page.stop)
+            say(f"srd-edge: live page at {page.url}")
+            sinks.append(page)
+        summary = _captioned(config, source, defender, sinks)
+        if page is not None:
+            say("srd-edge: the run has ended; its page stays until Ctrl-C")
+            page.wait()
+        return summary
+
+
+def _captioned(
+    config: RunConfig, source: Source, defender: Defender, sinks: Sequence[Sink]
+) -> Summary:
+    """The run between its progress bar and its summary, which comes whatever ends it."""
+    tally = Tally()
+    with ExitStack() as stack:
         progress = None
         if not config.quiet:
             stack.callback(_print_summary, tally)
