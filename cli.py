@@ -64,6 +64,7 @@ def cli(debug: bool) -> None:
 )
 @click.option("--srt", metavar="FILE", help="Captions as subtitles (.srt).")
 @click.option("--serve", metavar="[HOST:]PORT", help="A live page for a browser, until Ctrl-C.")
+@click.option("--metrics", metavar="[HOST:]PORT", help="Figures for Prometheus.")
 @click.option("--token", envvar="SRD_EDGE_TOKEN", help="What viewers of the live page need.")
 @click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
 @click.pass_context

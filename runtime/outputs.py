@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from srd_edge.errors import UsageError
 from srd_edge.runtime.addresses import parse_address, without_secrets
 from srd_edge.runtime.live.board import About
 from srd_edge.runtime.live.page import LivePage
+from srd_edge.runtime.metrics import Metrics
 from srd_edge.runtime.run_config import RunConfig
-from srd_edge.runtime.sinks import STANDARD_OUTPUT, AnnotatedVideo, JsonLines, Sink
+from srd_edge.runtime.sinks import STANDARD_OUTPUT, AnnotatedVideo, JsonLines, Lossy, Sink
 from srd_edge.runtime.sources import DEMO, DEMO_CLIP, Source
 from srd_edge.runtime.stills import AnnotatedPicture, AnnotatedPictures, form_of
 from srd_edge.runtime.subtitles import Subtitles
@@ -33,21 +35,31 @@ def check_sources_are_safe(source: Source, config: RunConfig) -> None:
             )
 
 
-def open_sinks(config: RunConfig, source: Source) -> list[Sink]:
-    """The sinks; none touches its file before the first frame, so none is closed before it.
+def open_sinks(config: RunConfig, source: Source, say: Callable[[str], object]) -> Iterator[Sink]:
+    """The sinks, opened one after the other; files first, which are not touched by it.
+
+    Args:
+        config: of the run.
+        source: what is captioned.
+        say: told in a line where something is served.
 
     Raises:
-        UsageError: if several frames were to be annotated in one picture.
+        UsageError: if several frames were to be annotated in one picture, or where a sink's
+            library is not installed.
         RunError: from a sink that cannot be written.
     """
-    sinks: list[Sink] = []
     if config.output is not None or not config.goes_elsewhere:
-        sinks.append(JsonLines(config.output or STANDARD_OUTPUT))
+        yield JsonLines(config.output or STANDARD_OUTPUT)
     if config.annotate is not None:
-        sinks.append(_annotating(config, config.annotate, source))
+        yield _annotating(config, config.annotate, source)
     if config.srt is not None:
-        sinks.append(Subtitles(config.srt, source.fps))
-    return sinks
+        yield Subtitles(config.srt, source.fps)
+    lossy: list[Lossy] = []
+    if config.metrics is not None:
+        address = parse_address(config.metrics)
+        metrics = Metrics(address, fps=source.fps, budget_ms=config.budget_ms, lossy=lossy)
+        say(f"srd-edge: metrics at {metrics.address.url}metrics")
+        yield metrics
 
 
 def open_page(config: RunConfig, source: Source, provider: str) -> LivePage | None:

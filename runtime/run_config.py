@@ -35,6 +35,7 @@ class RunConfig:
         annotate: a video, a picture (of the only frame) or a folder (a picture a frame), or None.
         srt: file of subtitles, or None.
         serve: PORT or HOST:PORT of the live page, or None.
+        metrics: PORT or HOST:PORT of the figures for Prometheus, or None.
         token: that viewers of the page need; None for one that is made where others can reach it.
         quiet: no progress bar and no summary.
 
@@ -57,6 +58,7 @@ class RunConfig:
     srt: str | None = None
     serve: str | None = None
     token: str | None = None
+    metrics: str | None = None
     quiet: bool = False
 
     def __post_init__(self) -> None:
@@ -66,6 +68,8 @@ class RunConfig:
             named_subtitles(self.srt)
         if self.serve is not None:
             choose_token(parse_address(self.serve), self.token)
+        if self.metrics is not None:
+            parse_address(self.metrics)
         outputs = self.outputs
         twice = next((path for path in outputs if outputs.count(path) > 1), None)
         if twice is not None:

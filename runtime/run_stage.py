@@ -42,7 +42,10 @@ def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
             )
         )
         check_sources_are_safe(source, config)
-        sinks = open_sinks(config, source)
+        sinks: list[Sink] = []
+        for sink in open_sinks(config, source, say):
+            stack.callback(sink.close)  # a later one may not open
+            sinks.append(sink)
         page = open_page(config, source, defender.provider)
         if page is not None:
             stack.callback(page.stop)

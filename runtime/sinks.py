@@ -13,7 +13,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -40,6 +40,19 @@ class Sink(Protocol):
 
     def write(self, frame: Frame, result: Result) -> None: ...
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Lossy(Protocol):
+    """A sink that loses results rather than hold up the run, and counts them."""
+
+    @property
+    def name(self) -> str:
+        """What people know it by; nothing secret is in it."""
+
+    @property
+    def lost(self) -> int:
+        """How many results were not delivered and will not be."""
 
 
 class JsonLines:

@@ -248,6 +248,7 @@ def test_a_bundle_without_a_policy_runs_only_undefended(
         ("--image", "x.png", "-o", "out.avi", "--annotate", "out.avi"),
         ("--image", "x.png", "--srt", "out.txt"),
         ("--image", "x.png", "--serve", "no port"),
+        ("--image", "x.png", "--metrics", "99999"),
         ("--image", "x.png", "--serve", "0", "--token", "short"),
         ("--image", "x.png", "--annotate", "out.png", "--srt", "x.srt", "-o", "x.srt"),
         ("--image", "x.png", "--frobnicate"),
