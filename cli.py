@@ -63,6 +63,15 @@ def cli(debug: bool) -> None:
     help="Annotated video (.webm, .mp4, .avi), picture (.png, .jpg), or FOLDER/ of pictures.",
 )
 @click.option("--srt", metavar="FILE", help="Captions as subtitles (.srt).")
+@click.option(
+    "--mqtt",
+    envvar="SRD_EDGE_MQTT",
+    metavar="URL",
+    help="Publish each result: mqtt://[user:password@]host[:port]/topic, or mqtts://.",
+)
+@click.option(
+    "--webhook", envvar="SRD_EDGE_WEBHOOK", metavar="URL", help="Post each result, as JSON."
+)
 @click.option("--serve", metavar="[HOST:]PORT", help="A live page for a browser, until Ctrl-C.")
 @click.option("--metrics", metavar="[HOST:]PORT", help="Figures for Prometheus.")
 @click.option("--token", envvar="SRD_EDGE_TOKEN", help="What viewers of the live page need.")

@@ -52,6 +52,11 @@ def parse_address(text: str) -> Address:
     return Address((match[1] or "127.0.0.1").strip("[]"), int(match[2]))
 
 
+def redacted(address: str) -> str:
+    """``address`` without all that may be a password in it, for one that could not be read."""
+    return without_secrets(re.sub(r"(?<=://).*@", "", address, flags=re.DOTALL))
+
+
 def without_secrets(address: str) -> str:
     """``address`` without user, password and query; what has no ``://`` is left as it is."""
     return _SECRETS.sub("", address) if "://" in address else address

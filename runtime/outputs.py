@@ -10,11 +10,14 @@ from srd_edge.runtime.addresses import parse_address, without_secrets
 from srd_edge.runtime.live.board import About
 from srd_edge.runtime.live.page import LivePage
 from srd_edge.runtime.metrics import Metrics
+from srd_edge.runtime.mqtt import Mqtt
+from srd_edge.runtime.outbox import Outbox
 from srd_edge.runtime.run_config import RunConfig
-from srd_edge.runtime.sinks import STANDARD_OUTPUT, AnnotatedVideo, JsonLines, Lossy, Sink
+from srd_edge.runtime.sinks import STANDARD_OUTPUT, AnnotatedVideo, JsonLines, Sink
 from srd_edge.runtime.sources import DEMO, DEMO_CLIP, Source
 from srd_edge.runtime.stills import AnnotatedPicture, AnnotatedPictures, form_of
 from srd_edge.runtime.subtitles import Subtitles
+from srd_edge.runtime.webhook import Webhook
 
 
 def check_sources_are_safe(source: Source, config: RunConfig) -> None:
@@ -41,7 +44,7 @@ def open_sinks(config: RunConfig, source: Source, say: Callable[[str], object]) 
     Args:
         config: of the run.
         source: what is captioned.
-        say: told in a line where something is served.
+        say: told in a line where something is served, and what cannot be delivered.
 
     Raises:
         UsageError: if several frames were to be annotated in one picture, or where a sink's
@@ -54,7 +57,13 @@ def open_sinks(config: RunConfig, source: Source, say: Callable[[str], object]) 
         yield _annotating(config, config.annotate, source)
     if config.srt is not None:
         yield Subtitles(config.srt, source.fps)
-    lossy: list[Lossy] = []
+    lossy: list[Outbox] = []
+    if config.mqtt is not None:
+        lossy.append(Outbox(Mqtt(config.mqtt), say))
+        yield lossy[-1]
+    if config.webhook is not None:
+        lossy.append(Outbox(Webhook(config.webhook), say))
+        yield lossy[-1]
     if config.metrics is not None:
         address = parse_address(config.metrics)
         metrics = Metrics(address, fps=source.fps, budget_ms=config.budget_ms, lossy=lossy)

@@ -8,11 +8,13 @@ from pathlib import Path
 from srd_edge.errors import UsageError
 from srd_edge.runtime.addresses import parse_address
 from srd_edge.runtime.live.access import choose_token
+from srd_edge.runtime.mqtt import parse_mqtt
 from srd_edge.runtime.sessions import Provider
 from srd_edge.runtime.sinks import STANDARD_OUTPUT
 from srd_edge.runtime.sources import Kind
 from srd_edge.runtime.stills import form_of
 from srd_edge.runtime.subtitles import named_subtitles
+from srd_edge.runtime.webhook import check_webhook
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class RunConfig:
             go elsewhere.
         annotate: a video, a picture (of the only frame) or a folder (a picture a frame), or None.
         srt: file of subtitles, or None.
+        mqtt: address of a broker and topic, or None.
+        webhook: web address that results are posted to, or None.
         serve: PORT or HOST:PORT of the live page, or None.
         metrics: PORT or HOST:PORT of the figures for Prometheus, or None.
         token: that viewers of the page need; None for one that is made where others can reach it.
@@ -56,6 +60,8 @@ class RunConfig:
     output: str | None = None
     annotate: str | None = None
     srt: str | None = None
+    mqtt: str | None = None
+    webhook: str | None = None
     serve: str | None = None
     token: str | None = None
     metrics: str | None = None
@@ -68,6 +74,10 @@ class RunConfig:
             named_subtitles(self.srt)
         if self.serve is not None:
             choose_token(parse_address(self.serve), self.token)
+        if self.mqtt is not None:
+            parse_mqtt(self.mqtt)
+        if self.webhook is not None:
+            check_webhook(self.webhook)
         if self.metrics is not None:
             parse_address(self.metrics)
         outputs = self.outputs
@@ -82,7 +92,7 @@ class RunConfig:
     @property
     def goes_elsewhere(self) -> bool:
         """Whether results go anywhere else than into ``output``."""
-        others = (self.annotate, self.srt, self.serve)
+        others = (self.annotate, self.srt, self.mqtt, self.webhook, self.serve)
         return any(other is not None for other in others)
 
     @property
