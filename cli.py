@@ -72,6 +72,13 @@ def cli(debug: bool) -> None:
 @click.option(
     "--webhook", envvar="SRD_EDGE_WEBHOOK", metavar="URL", help="Post each result, as JSON."
 )
+@click.option(
+    "--sink",
+    "sinks",
+    metavar="SPEC",
+    multiple=True,
+    help="A sink of your own: NAME[:key=value,...], package.module:object or file.py:object.",
+)
 @click.option("--serve", metavar="[HOST:]PORT", help="A live page for a browser, until Ctrl-C.")
 @click.option("--metrics", metavar="[HOST:]PORT", help="Figures for Prometheus.")
 @click.option("--token", envvar="SRD_EDGE_TOKEN", help="What viewers of the live page need.")

@@ -12,8 +12,9 @@ from srd_edge.runtime.live.page import LivePage
 from srd_edge.runtime.metrics import Metrics
 from srd_edge.runtime.mqtt import Mqtt
 from srd_edge.runtime.outbox import Outbox
+from srd_edge.runtime.own_sinks import own_sink
 from srd_edge.runtime.run_config import RunConfig
-from srd_edge.runtime.sinks import STANDARD_OUTPUT, AnnotatedVideo, JsonLines, Sink
+from srd_edge.runtime.sinks import STANDARD_OUTPUT, AnnotatedVideo, JsonLines, Lossy, Sink
 from srd_edge.runtime.sources import DEMO, DEMO_CLIP, Source
 from srd_edge.runtime.stills import AnnotatedPicture, AnnotatedPictures, form_of
 from srd_edge.runtime.subtitles import Subtitles
@@ -57,13 +58,19 @@ def open_sinks(config: RunConfig, source: Source, say: Callable[[str], object]) 
         yield _annotating(config, config.annotate, source)
     if config.srt is not None:
         yield Subtitles(config.srt, source.fps)
-    lossy: list[Outbox] = []
+    lossy: list[Lossy] = []
+    for spec in config.sinks:
+        sink = own_sink(spec)
+        lossy += [sink] if isinstance(sink, Lossy) else []
+        yield sink
     if config.mqtt is not None:
-        lossy.append(Outbox(Mqtt(config.mqtt), say))
-        yield lossy[-1]
+        outbox = Outbox(Mqtt(config.mqtt), say)
+        lossy.append(outbox)
+        yield outbox
     if config.webhook is not None:
-        lossy.append(Outbox(Webhook(config.webhook), say))
-        yield lossy[-1]
+        outbox = Outbox(Webhook(config.webhook), say)
+        lossy.append(outbox)
+        yield outbox
     if config.metrics is not None:
         address = parse_address(config.metrics)
         metrics = Metrics(address, fps=source.fps, budget_ms=config.budget_ms, lossy=lossy)

@@ -38,6 +38,7 @@ class RunConfig:
         srt: file of subtitles, or None.
         mqtt: address of a broker and topic, or None.
         webhook: web address that results are posted to, or None.
+        sinks: SPECs of other packages' sinks, as in ``srd_edge.runtime.own_sinks``.
         serve: PORT or HOST:PORT of the live page, or None.
         metrics: PORT or HOST:PORT of the figures for Prometheus, or None.
         token: that viewers of the page need; None for one that is made where others can reach it.
@@ -62,6 +63,7 @@ class RunConfig:
     srt: str | None = None
     mqtt: str | None = None
     webhook: str | None = None
+    sinks: tuple[str, ...] = ()
     serve: str | None = None
     token: str | None = None
     metrics: str | None = None
@@ -93,7 +95,7 @@ class RunConfig:
     def goes_elsewhere(self) -> bool:
         """Whether results go anywhere else than into ``output``."""
         others = (self.annotate, self.srt, self.mqtt, self.webhook, self.serve)
-        return any(other is not None for other in others)
+        return bool(self.sinks) or any(other is not None for other in others)
 
     @property
     def outputs(self) -> tuple[Path, ...]:

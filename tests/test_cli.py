@@ -252,6 +252,7 @@ def test_a_bundle_without_a_policy_runs_only_undefended(
         ("--image", "x.png", "--serve", "no port"),
         ("--image", "x.png", "--metrics", "99999"),
         ("--image", "x.png", "--mqtt", "mqtt://host"),
+        ("--image", "x.png", "--sink", "nobody"),
         ("--image", "x.png", "--webhook", "ftp://host/"),
         ("--image", "x.png", "--serve", "0", "--token", "short"),
         ("--image", "x.png", "--annotate", "out.png", "--srt", "x.srt", "-o", "x.srt"),

@@ -60,9 +60,10 @@ function begin(news) {
   if (!about.defended) facts.push("no defence");
   say("source", facts.filter(Boolean).join(" · "));
   byId("raw-row").hidden = byId("changed-box").hidden = !about.compared;
-  byId("budget-key").hidden = about.budget_ms === null;
+  byId("budget-key").hidden = byId("late-box").hidden = about.budget_ms === null;
   say("events-note", `The last ${about.events} stretches of neighbouring frames, newest first.`);
   byId("no-events").hidden = false;
+  byId("events-note").hidden = true;
 }
 
 async function showPicture(address) {
@@ -134,6 +135,7 @@ function showEvent(event) {
     list.prepend(item);
     while (list.children.length > about.events) list.lastElementChild.remove();
     byId("no-events").hidden = true;
+    byId("events-note").hidden = false;
     announce(event);
   }
   const part = (name) => item.querySelector(name);
@@ -176,7 +178,7 @@ function drawPlots() {
 }
 
 function plot(svg, top, unit, value, budget) {
-  const width = svg.clientWidth || 400, height = svg.clientHeight || 100, left = 52, right = 8, above = 10, below = 20;
+  const width = svg.clientWidth || 400, height = svg.clientHeight || 100, left = 58, right = 8, above = 10, below = 20;
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   const [first, last] = points.length ? [points[0][0], points[points.length - 1][0]] : [0, 1];
   const step = ticks(top, height > 100 ? 4 : 2);
