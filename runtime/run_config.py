@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from srd_edge.errors import UsageError
@@ -61,11 +61,11 @@ class RunConfig:
     output: str | None = None
     annotate: str | None = None
     srt: str | None = None
-    mqtt: str | None = None
-    webhook: str | None = None
+    mqtt: str | None = field(default=None, repr=False)
+    webhook: str | None = field(default=None, repr=False)
     sinks: tuple[str, ...] = ()
     serve: str | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     metrics: str | None = None
     quiet: bool = False
 

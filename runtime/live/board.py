@@ -11,8 +11,8 @@ import secrets
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -104,14 +104,20 @@ class _Event:
         }
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Point:
+    """A frame in the plots."""
+
     changed: int
     frame: int
     ms: float
     verdict: Verdict
     suspicion: float | None
-    stage_ms: Mapping[str, float] = field(default_factory=dict)
+    stage_ms: Mapping[str, float]
+
+    def to_json(self) -> list[Any]:
+        suspicion = None if self.suspicion is None else round(self.suspicion, 4)
+        return [self.frame, self.ms, self.verdict, suspicion]
 
 
 class Board:
@@ -182,9 +188,9 @@ class Board:
         Returns:
             A JSON object, and the newest frame with its result where there is a newer one.
         """
+        seen = seen if run == self._run else -1
         with self._lock:
-            seen = seen if run == self._run else -1
-            newest = self._newest if self._changed > seen else None
+            points, newest = list(self._points), self._newest
             answer: dict[str, Any] = {
                 "run": self._run,
                 "changed": self._changed,
@@ -192,24 +198,16 @@ class Board:
                 "age_s": round(self._clock() - self._since_s, 3),
                 "rate": self._rate(),
                 "counts": dict(self._counts),
-                "times_ms": self._times_ms(),
-                "stages_ms": self._stages_ms(),
-                "points": [
-                    [
-                        p.frame,
-                        p.ms,
-                        p.verdict,
-                        None if p.suspicion is None else round(p.suspicion, 4),
-                    ]
-                    for p in self._points
-                    if p.changed > seen
-                ],
                 "events": [event.to_json() for event in self._events if event.changed > seen],
             }
-            if seen < 0:
-                answer["about"] = self.about.to_json()
-        if newest is not None:
-            answer["result"] = newest[1].to_json() | _words(*newest)
+        # What takes longer is done when the thread that captions may go on.
+        answer["times_ms"], answer["stages_ms"] = _times_ms(points), _stages_ms(points)
+        answer["points"] = [point.to_json() for point in points if point.changed > seen]
+        if seen < 0:
+            answer["about"] = self.about.to_json()
+        if newest is None or answer["changed"] <= seen:
+            return answer, None
+        answer["result"] = newest[1].to_json() | _words(*newest)
         return answer, newest
 
     def _count(self, result: Result) -> None:
@@ -255,21 +253,21 @@ class Board:
             return None
         return round((len(arrivals) - 1) / (arrivals[-1] - arrivals[0]), 2)
 
-    def _times_ms(self) -> dict[str, float]:
-        if not self._points:
-            return {}
-        ranks = np.percentile([point.ms for point in self._points], _PERCENTILES)
-        return {
-            f"p{name}": round(float(ms), 3) for name, ms in zip(_PERCENTILES, ranks, strict=True)
-        }
 
-    def _stages_ms(self) -> dict[str, float]:
-        """Mean milliseconds by stage over all frames of the window: they add up to a frame's."""
-        sums: dict[str, float] = {}
-        for point in self._points:
-            for stage, ms in point.stage_ms.items():
-                sums[stage] = sums.get(stage, 0.0) + ms
-        return {stage: round(ms / len(self._points), 3) for stage, ms in sums.items()}
+def _times_ms(points: Sequence[_Point]) -> dict[str, float]:
+    if not points:
+        return {}
+    ranks = np.percentile([point.ms for point in points], _PERCENTILES)
+    return {f"p{name}": round(float(ms), 3) for name, ms in zip(_PERCENTILES, ranks, strict=True)}
+
+
+def _stages_ms(points: Sequence[_Point]) -> dict[str, float]:
+    """Mean milliseconds by stage over all of ``points``: they add up to a frame's."""
+    sums: dict[str, float] = {}
+    for point in points:
+        for stage, ms in point.stage_ms.items():
+            sums[stage] = sums.get(stage, 0.0) + ms
+    return {stage: round(ms / len(points), 3) for stage, ms in sums.items()}
 
 
 def _words(frame: Frame, result: Result) -> dict[str, str]:

@@ -178,7 +178,7 @@ function drawPlots() {
 }
 
 function plot(svg, top, unit, value, budget) {
-  const width = svg.clientWidth || 400, height = svg.clientHeight || 100, left = 58, right = 8, above = 10, below = 20;
+  const width = svg.clientWidth || 400, height = svg.clientHeight || 100, left = 58, right = 2, above = 10, below = 20;
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   const [first, last] = points.length ? [points[0][0], points[points.length - 1][0]] : [0, 1];
   const step = ticks(top, height > 100 ? 4 : 2);
