@@ -77,7 +77,9 @@ class Mqtt:
         self._unacknowledged: dict[int, bool] = {}
         """By message: whether it is a result's own."""
         self._early: set[int] = set()
-        client = Client(CallbackAPIVersion.VERSION2)
+        # Before the thread starts, whose first call may come at once.
+        self._client: Client = Client(CallbackAPIVersion.VERSION2)
+        client = self._client
         if target.user is not None:
             client.username_pw_set(target.user, target.password)
         if target.tls:
@@ -90,7 +92,6 @@ class Mqtt:
         client.reconnect_delay_set(*_RETRY_S)
         client.connect_async(target.host, target.port, _KEEP_ALIVE_S)
         client.loop_start()
-        self._client: Client = client
 
     def deliver(self, result: Result) -> str | None:
         with self._state:

@@ -56,6 +56,7 @@ class Broker:
             stderr=subprocess.DEVNULL,
         )
         until(self._answers)
+        assert self._process.poll() is None, "the port was somebody else's"
 
     def stop(self) -> None:
         if self._process is not None:
