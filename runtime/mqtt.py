@@ -11,6 +11,7 @@ not acknowledge before it went away.
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import urllib.parse
 from dataclasses import dataclass, field
@@ -86,6 +87,7 @@ class Mqtt:
             client.tls_set()
         client.will_set(f"{self._topic}/status", "offline", qos=1, retain=True)
         client.on_connect = self._connected
+        client.on_connect_fail = self._not_connected
         client.on_disconnect = self._disconnected
         client.on_publish = self._acknowledged
         client.max_inflight_messages_set(2 * _ON_THE_WAY)
@@ -145,6 +147,11 @@ class Mqtt:
         with self._state:
             self._is_connected = True
             self._state.notify_all()
+
+    def _not_connected(self, *_: Any) -> None:
+        error = sys.exception()  # paho calls from where it has caught it
+        if isinstance(error, OSError):
+            self._why = error.strerror or str(error)
 
     def _disconnected(self, *_: Any) -> None:
         with self._state:

@@ -165,6 +165,7 @@ def test_a_broker_that_never_was(broker: Broker, said: list[str]) -> None:
     outbox = Outbox(mqtt, said.append, room=4, closing_s=0.05)
     for frame in range(10):
         outbox.write(FRAME, result(frame))
+    until(lambda: any("Connection refused" in line for line in said))
     outbox.close()
     assert outbox.lost == 10
     assert said[-1] == f"srd-edge: 10 results were not delivered to {broker.url}"
@@ -210,6 +211,31 @@ def test_a_password(broker: Broker, said: list[str], tmp_path: Path) -> None:
     until(lambda: listener.frames() == [1])
     assert right.lost == 0
     listener.close()
+
+
+def test_the_certificate_of_the_broker_is_checked(
+    broker: Broker, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl on this machine to make a certificate with")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    make = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test -addext"
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    command = [openssl, *make.split(), "subjectAltName=IP:127.0.0.1", *files]
+    subprocess.run(command, check=True, capture_output=True)
+    broker.start("user root", "allow_anonymous true", f"certfile {certificate}", f"keyfile {key}")
+    url = broker.url.replace("mqtt:", "mqtts:")
+    stranger = Outbox(Mqtt(url), said.append, closing_s=0.05)
+    stranger.write(FRAME, result(0))
+    until(lambda: said)
+    stranger.close()
+    assert "certificate verify failed" in said[0]
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    known = Outbox(Mqtt(url), said.append)
+    known.write(FRAME, result(1))
+    known.close()
+    assert (stranger.lost, known.lost) == (1, 0)
 
 
 @pytest.mark.parametrize(
