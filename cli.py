@@ -71,6 +71,26 @@ def cli(debug: bool) -> None:
     metavar="FILE",
     help="Annotated video (.webm, .mp4, .avi), picture (.png, .jpg), or FOLDER/ of pictures.",
 )
+@click.option("--srt", metavar="FILE", help="Captions as subtitles (.srt).")
+@click.option(
+    "--mqtt",
+    envvar="SRD_EDGE_MQTT",
+    metavar="URL",
+    help="Publish each result: mqtt://[user:password@]host[:port]/topic, or mqtts://.",
+)
+@click.option(
+    "--webhook", envvar="SRD_EDGE_WEBHOOK", metavar="URL", help="Post each result, as JSON."
+)
+@click.option(
+    "--sink",
+    "sinks",
+    metavar="SPEC",
+    multiple=True,
+    help="A sink of your own: NAME[:key=value,...], package.module:object or file.py:object.",
+)
+@click.option("--serve", metavar="[HOST:]PORT", help="A live page for a browser, until Ctrl-C.")
+@click.option("--metrics", metavar="[HOST:]PORT", help="Figures for Prometheus.")
+@click.option("--token", envvar="SRD_EDGE_TOKEN", help="What viewers of the live page need.")
 @click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
 @click.pass_context
 def run(
@@ -85,7 +105,8 @@ def run(
             do="try `srd-edge run --video demo`",
         )
     from srd_edge.runtime.native_output import native_stderr_muted
-    from srd_edge.runtime.run_stage import RunConfig, run_stage
+    from srd_edge.runtime.run_config import RunConfig
+    from srd_edge.runtime.run_stage import run_stage
 
     kind: Literal["video", "image"] = "image" if video is None else "video"
     config = RunConfig(source=source, kind=kind, defend=not no_defense, **flags)

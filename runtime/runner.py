@@ -14,7 +14,7 @@ import numpy as np
 from srd_edge.errors import RunError
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.records import Result
-from srd_edge.runtime.sinks import Sink
+from srd_edge.runtime.sinks import Lossy, Sink
 from srd_edge.runtime.sources import Source
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Summary:
         stage_ms: mean ms by stage, over the frames in which it ran.
         late: frames that did not keep the budget.
         degraded: frames by what was given up in them.
+        lost: results that were not delivered, by sink; sinks that lost none are left out.
     """
 
     frames: int
@@ -59,6 +60,7 @@ class Summary:
     stage_ms: Mapping[str, float]
     late: int
     degraded: Mapping[str, int]
+    lost: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; times rounded to microseconds."""
@@ -71,6 +73,7 @@ class Summary:
             "stage_ms": {name: round(ms, 3) for name, ms in self.stage_ms.items()},
             "late": self.late,
             "degraded": dict(self.degraded),
+            "lost": dict(self.lost),
         }
 
     def table(self) -> Table:
@@ -95,6 +98,8 @@ class Summary:
             table.add_row("over the budget", f"{self.late} frames")
         if self.degraded:
             table.add_row("given up", _listed(self.degraded))
+        for sink, count in self.lost.items():
+            table.add_row("not delivered", f"{count} results to {sink}")
         return table
 
 
@@ -107,6 +112,7 @@ class Tally:
     captions_changed: int = 0
     late: int = 0
     degraded: Counter[str] = field(default_factory=Counter)
+    lost: Counter[str] = field(default_factory=Counter)
     total_ms: array[float] = field(default_factory=lambda: array("d"))
     stage_sum_ms: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     stage_runs: Counter[str] = field(default_factory=Counter)
@@ -123,6 +129,12 @@ class Tally:
             self.stage_sum_ms[stage] += ms
             self.stage_runs[stage] += 1
 
+    def count_lost(self, sinks: Sequence[Sink]) -> None:
+        """Note what each sink has lost, once all are closed."""
+        for sink in sinks:
+            if isinstance(sink, Lossy) and sink.lost:
+                self.lost[sink.name] += sink.lost
+
     def summary(self) -> Summary:
         times = np.asarray(self.total_ms)
         ranks = np.percentile(times, PERCENTILES) if len(times) else ()
@@ -135,6 +147,7 @@ class Tally:
             stage_ms={name: ms / self.stage_runs[name] for name, ms in self.stage_sum_ms.items()},
             late=self.late,
             degraded=dict(self.degraded),
+            lost=dict(self.lost),
         )
 
 
@@ -169,6 +182,7 @@ def run(
     """
     tally = Tally() if tally is None else tally
     with contextlib.ExitStack() as closing:
+        closing.callback(tally.count_lost, sinks)
         for sink in reversed(sinks):
             closing.callback(sink.close)
         closing.callback(source.close)

@@ -1,4 +1,4 @@
-"""The change gate: what stands still keeps its caption, and a small sticker does not stand still."""
+"""The change gate: what stands still keeps its caption; a small sticker does not stand still."""
 
 from __future__ import annotations
 

@@ -104,6 +104,7 @@ def test_every_frame_reaches_every_sink_and_is_counted(pictures: Path, tmp_path:
         "stage_ms": {"encode": 2.0, "decode": 4.0},
         "late": 2,
         "degraded": {"second_view": 2},
+        "lost": {},
     }
     json.dumps(summary.to_json())
 
@@ -170,6 +171,26 @@ def test_every_sink_is_closed_even_if_one_breaks(pictures: Path) -> None:
     with pytest.raises(RunError, match="none"):
         run(open_source(str(pictures)), Brightness(), [first, broken, last])
     assert (first.closed, broken.closed, last.closed) == (1, 1, 1)
+
+
+class Leaky(Kept):
+    name, lost = "leaky", 0
+
+    def close(self) -> None:
+        super().close()
+        self.lost = 3
+
+
+def test_what_sinks_lose_is_counted_when_they_are_closed(pictures: Path) -> None:
+    tally = Tally()
+    with pytest.raises(RunError, match="none"):
+        run(open_source(str(pictures)), Brightness(), [Leaky(), Broken()], tally=tally)
+    assert tally.summary().to_json()["lost"] == {"leaky": 3}
+    summary = run(open_source(str(pictures)), Brightness(), [Kept(), Leaky()])
+    assert summary.lost == {"leaky": 3}
+    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    console.print(summary.table())
+    assert "3 results to leaky" in console.export_text()
 
 
 def test_the_table_is_for_people(pictures: Path) -> None:
