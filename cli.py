@@ -52,6 +52,8 @@ def cli(debug: bool) -> None:
 @click.option("--budget-ms", type=float, help="Most milliseconds from a frame to its caption.")
 @click.option("--every", type=click.IntRange(1), default=1, help="Caption every Nth frame.")
 @click.option("--max-frames", type=click.IntRange(1), help="Stop after so many captions.")
+@click.option("--stall-s", type=float, default=10.0, help="Seconds until a live SRC is lost.")
+@click.option("--reconnect", type=click.IntRange(0), default=20, help="Attempts to get it back.")
 @click.option("--provider", type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]), default="auto")
 @click.option("--strict", is_flag=True, help="A late frame or a missing provider is an error.")
 @click.option("--no-defense", is_flag=True, help="Caption every frame as it is.")

@@ -9,10 +9,13 @@ from pathlib import Path
 
 from srd_edge.errors import UsageError
 from srd_edge.runtime.defender import Defender
+from srd_edge.runtime.found_files import DEMO, DEMO_CLIP, Kind
+from srd_edge.runtime.live import ATTEMPTS, STALL_S, Patience
 from srd_edge.runtime.runner import Summary, Tally, progress_bar, run
 from srd_edge.runtime.sessions import Provider
 from srd_edge.runtime.sinks import STANDARD_OUTPUT, AnnotatedVideo, JsonLines, Sink
-from srd_edge.runtime.sources import DEMO, DEMO_CLIP, Kind, Source, open_source
+from srd_edge.runtime.source import Source
+from srd_edge.runtime.sources import open_source
 from srd_edge.runtime.stills import AnnotatedPicture, AnnotatedPictures, form_of
 
 
@@ -27,6 +30,8 @@ class RunConfig:
         budget_ms: most milliseconds from a frame to its caption; None for as long as it takes.
         every: caption every Nth frame.
         max_frames: stop after so many captions; None for all.
+        stall_s: a live source without a frame for so many seconds is lost.
+        reconnect: attempts to get a lost live source back.
         provider: the execution provider.
         strict: whether a late frame or a missing provider is an error.
         defend: False captions every frame as it is.
@@ -45,6 +50,8 @@ class RunConfig:
     budget_ms: float | None = None
     every: int = 1
     max_frames: int | None = None
+    stall_s: float = STALL_S
+    reconnect: int = ATTEMPTS
     provider: Provider = "auto"
     strict: bool = False
     defend: bool = True
@@ -75,7 +82,8 @@ def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
 
     Args:
         config: of the run.
-        say: told in one line when the provider is not the one asked for.
+        say: told in one line when the provider is not the one asked for, when a live source is lost
+            and when it is back.
 
     Raises:
         SrdEdgeError: as ``Defender.load``, ``open_source``, the sinks and ``runner.run``; and
@@ -83,6 +91,7 @@ def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
             several frames were to be annotated in one picture.
         BrokenPipeError: when the reader of standard output has gone.
     """
+    patience = Patience(stall_s=config.stall_s, attempts=config.reconnect)
     defender = Defender.load(
         config.bundle,
         budget_ms=config.budget_ms,
@@ -96,7 +105,12 @@ def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
     with ExitStack() as stack:
         source = stack.enter_context(
             open_source(
-                config.source, kind=config.kind, every=config.every, max_frames=config.max_frames
+                config.source,
+                kind=config.kind,
+                every=config.every,
+                max_frames=config.max_frames,
+                patience=patience,
+                say=say,
             )
         )
         _check_sources_are_safe(source, config)

@@ -15,7 +15,7 @@ from srd_edge.errors import RunError
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.records import Result
 from srd_edge.runtime.sinks import Sink
-from srd_edge.runtime.sources import Source
+from srd_edge.runtime.source import Arrivals, Source
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,6 +49,7 @@ class Summary:
         stage_ms: mean ms by stage, over the frames in which it ran.
         late: frames that did not keep the budget.
         degraded: frames by what was given up in them.
+        arrivals: what a live source passed over, and how often it was got back.
     """
 
     frames: int
@@ -59,6 +60,7 @@ class Summary:
     stage_ms: Mapping[str, float]
     late: int
     degraded: Mapping[str, int]
+    arrivals: Arrivals = field(default_factory=Arrivals)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; times rounded to microseconds."""
@@ -71,6 +73,8 @@ class Summary:
             "stage_ms": {name: round(ms, 3) for name, ms in self.stage_ms.items()},
             "late": self.late,
             "degraded": dict(self.degraded),
+            "passed_over": self.arrivals.passed_over,
+            "reconnections": self.arrivals.reconnections,
         }
 
     def table(self) -> Table:
@@ -95,6 +99,10 @@ class Summary:
             table.add_row("over the budget", f"{self.late} frames")
         if self.degraded:
             table.add_row("given up", _listed(self.degraded))
+        if self.arrivals.passed_over:
+            table.add_row("passed over", f"{self.arrivals.passed_over} frames for newer ones")
+        if self.arrivals.reconnections:
+            table.add_row("reconnected", f"{self.arrivals.reconnections} times")
         return table
 
 
@@ -110,6 +118,7 @@ class Tally:
     total_ms: array[float] = field(default_factory=lambda: array("d"))
     stage_sum_ms: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     stage_runs: Counter[str] = field(default_factory=Counter)
+    arrivals: Arrivals = field(default_factory=Arrivals)
 
     def add(self, result: Result) -> None:
         self.total_ms.append(result.total_ms)
@@ -123,6 +132,9 @@ class Tally:
             self.stage_sum_ms[stage] += ms
             self.stage_runs[stage] += 1
 
+    def note_arrivals(self, source: Source) -> None:
+        self.arrivals = source.arrivals
+
     def summary(self) -> Summary:
         times = np.asarray(self.total_ms)
         ranks = np.percentile(times, PERCENTILES) if len(times) else ()
@@ -135,6 +147,7 @@ class Tally:
             stage_ms={name: ms / self.stage_runs[name] for name, ms in self.stage_sum_ms.items()},
             late=self.late,
             degraded=dict(self.degraded),
+            arrivals=self.arrivals,
         )
 
 
@@ -172,6 +185,7 @@ def run(
         for sink in reversed(sinks):
             closing.callback(sink.close)
         closing.callback(source.close)
+        closing.callback(tally.note_arrivals, source)
         file: str | None = None
         for sourced in source:
             if sourced.file != file:

@@ -104,6 +104,8 @@ def test_every_frame_reaches_every_sink_and_is_counted(pictures: Path, tmp_path:
         "stage_ms": {"encode": 2.0, "decode": 4.0},
         "late": 2,
         "degraded": {"second_view": 2},
+        "passed_over": 0,
+        "reconnections": 0,
     }
     json.dumps(summary.to_json())
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import struct
 import subprocess
 import sys
-import threading
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +17,9 @@ import pytest
 from numpy.typing import NDArray
 
 from srd_edge.errors import SourceError, UsageError
-from srd_edge.kernels.frames import Frame
-from srd_edge.runtime import sources
-from srd_edge.runtime.clips import read_stream
+from srd_edge.runtime import found_files
 from srd_edge.runtime.containers import missing_bytes
-from srd_edge.runtime.reader_thread import ReaderThread, SourcedFrame
+from srd_edge.runtime.source import SourcedFrame
 from srd_edge.runtime.sources import open_source
 
 SHARED = Path(os.environ.get("SRD_EDGE_SHARED", Path(__file__).parents[3] / "shared"))
@@ -301,73 +296,10 @@ def test_sizes_may_change_between_files(tmp_path: Path) -> None:
 
 
 def test_the_demo_is_the_built_in_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "DEMO_CLIP", tmp_path / "demo.webm")
+    monkeypatch.setattr(found_files, "DEMO_CLIP", tmp_path / "demo.webm")
     assert_refused("demo", "install srd-edge again")
     write_clip(tmp_path / "demo.webm", frames=3)
     assert len(read_all("demo")) == 3
-
-
-def frames(number: int | None = None) -> Iterator[SourcedFrame]:
-    for index in itertools.count() if number is None else range(number):
-        yield SourcedFrame(Frame(np.zeros((2, 2, 3), np.uint8), index), "made up")
-
-
-def reader(generator: Iterator[SourcedFrame]) -> ReaderThread:
-    return ReaderThread(
-        generator,  # type: ignore[arg-type]
-        name="made up",
-        files=1,
-        paths=(),
-        frames=None,
-        fps=None,
-        live=False,
-        max_frames=None,
-    )
-
-
-def reader_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "srd-edge reader"]
-
-
-def test_any_exception_of_the_reader_reaches_the_consumer() -> None:
-    def failing() -> Iterator[SourcedFrame]:
-        yield from frames(7)
-        raise ZeroDivisionError("while decoding")
-
-    seen: list[int] = []
-    with reader(failing()) as source, pytest.raises(SourceError, match="ZeroDivisionError: while"):
-        seen.extend(item.frame.index for item in source)
-    assert seen == list(range(7))
-    assert list(source) == []
-    assert not reader_threads()
-
-
-@pytest.mark.parametrize("taken", [0, 1, 9])
-def test_close_ends_the_thread_of_a_consumer_that_stops_early(taken: int) -> None:
-    released = []
-
-    def endless() -> Iterator[SourcedFrame]:
-        try:
-            yield from frames()
-        finally:
-            released.append(True)
-
-    source = reader(endless())
-    assert len(list(itertools.islice(source, taken))) == taken
-    source.close()
-    source.close()
-    assert not reader_threads()
-    assert list(source) == []
-    assert released == ([True] if taken else [])
-
-
-def test_a_stream_that_ends_is_an_error_unless_it_may(tmp_path: Path) -> None:
-    path = str(write_clip(tmp_path / "clip.avi", frames=6))
-    ticks = itertools.count(100.0)
-    stream = read_stream(cv2.VideoCapture(path), "cam", 2, endless=False, clock=lambda: next(ticks))
-    assert [(frame.index, frame.time_s) for frame in stream] == [(0, 1.0), (2, 3.0), (4, 5.0)]
-    with pytest.raises(SourceError, match="its end after 6 frames"):
-        list(read_stream(cv2.VideoCapture(path), "cam", 2, endless=True))
 
 
 def test_the_user_sees_our_one_line_only(tmp_path: Path) -> None:
