@@ -46,7 +46,13 @@ def cli(debug: bool) -> None:
 
 
 @cli.command()
-@click.option("--video", metavar="SRC", help="File, folder, glob, list, camera, URL or `demo`.")
+@click.option(
+    "--video",
+    metavar="SRC",
+    help="File, folder, glob, list, `demo`, camera's number, rtsp:// or http:// address, GStreamer"
+    " pipeline (gst:...), - (MJPEG or a container on standard input), or raw frames there:"
+    " raw:WIDTHxHEIGHT[:rgb24|bgr24|gray|yuv420p|nv12][@FPS].",
+)
 @click.option("--image", metavar="SRC", help="Picture, folder, glob or list file.")
 @click.option("--bundle", type=click.Path(path_type=Path), help="Default: the built-in one.")
 @click.option("--budget-ms", type=float, help="Most milliseconds from a frame to its caption.")

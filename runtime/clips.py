@@ -62,7 +62,7 @@ def open_clip(path: Path) -> tuple[cv2.VideoCapture, ClipHeader]:
         )
     try:
         check_area(
-            path,
+            f"'{path}'",
             int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
             int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
         )

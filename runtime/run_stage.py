@@ -160,7 +160,8 @@ def _annotating(config: RunConfig, name: str, source: Source) -> Sink:
     if form == "folder":
         # The list or folder that was asked for is among the paths too, unless it is all there is.
         asked = Path(config.source).expanduser().resolve()
-        only = next((path.name for path in source.paths if path != asked), asked.name)
+        files = [path.name for path in source.paths if path != asked]
+        only = files[0] if files else asked.name if source.paths else "stream"
         reserved = {*source.paths, *config.outputs}
         return AnnotatedPictures(name, only="live" if source.live else only, reserved=reserved)
     if source.frames != 1 and config.max_frames != 1:

@@ -114,6 +114,11 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
+def expected_frames(frames: int, every: int, max_frames: int | None) -> int:
+    """How many of ``frames`` are yielded where every Nth is, and no more than ``max_frames``."""
+    return min(-(-frames // every), max_frames or frames)
+
+
 def ready_frames(source: Source, most: int) -> list[SourcedFrame]:
     """Wait for a frame, then take with it those that are there already: a batch.
 

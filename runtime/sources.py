@@ -1,12 +1,15 @@
 """Where frames come from: one SPEC in, numbered frames out.
 
     video file | picture | directory | glob | list file (.txt) | "demo"
-    camera number | rtsp:// or http:// address
+    camera number | rtsp:// or http:// address | gst:PIPELINE, or any text with " ! " in it
+    "-" (Motion JPEG or a container on standard input)
+    raw:WIDTHxHEIGHT[:rgb24|bgr24|gray|yuv420p|nv12][@FPS] (raw frames on standard input)
 
 Frames are numbered over the whole run, one number for each frame that is *read*; with ``every=N``
 each Nth is yielded and keeps its number. Files are read losslessly: every frame, in order, none
-twice; so is a recording that is served whole over http. Of live sources only the newest frame is
-kept (``live.py``).
+twice; so is standard input, and a recording of known length behind an address or pipeline. Of live
+sources only the newest frame is kept (``live.py``). A file with one of the names above is meant by
+``./NAME``.
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ from srd_edge.runtime.live import LiveSource, Patience
 from srd_edge.runtime.native_output import quiet_opencv
 from srd_edge.runtime.pictures import read_picture
 from srd_edge.runtime.reader_thread import ReaderThread, on_a_thread
-from srd_edge.runtime.source import Source, SourcedFrame, SourceFacts
+from srd_edge.runtime.source import Source, SourcedFrame, SourceFacts, expected_frames
+from srd_edge.runtime.standard_input import NAME, open_standard_input, reads_standard_input
 from srd_edge.runtime.streams import Capture, is_camera, is_stream, open_stream, shown
 
 
@@ -55,6 +59,10 @@ def open_source(
         if value is not None and value < 1:
             raise UsageError(expected=f"{name} of at least 1", found=str(value), do="raise it")
     quiet_opencv()
+    if reads_standard_input(spec):
+        if kind == "image":
+            raise not_a_picture(spec, NAME)
+        return open_standard_input(spec, every, max_frames)
     if is_stream(spec):
         if kind == "image":
             raise not_a_picture(spec, "a camera" if is_camera(spec) else "a stream")
@@ -71,7 +79,9 @@ def _open_files(spec: str, kind: Kind, every: int, max_frames: int | None) -> So
         name=spec,
         files=len(paths),
         paths=tuple(path.resolve() for path in {*paths, Path(spec).expanduser()}),
-        frames=_expected(sum(counts), every, max_frames) if len(counts) == len(headers) else None,
+        frames=expected_frames(sum(counts), every, max_frames)
+        if len(counts) == len(headers)
+        else None,
         fps=fps / every if fps else None,
     )
     return ReaderThread(_read_files(paths, every), facts, max_frames=max_frames)
@@ -90,7 +100,7 @@ def _open_stream(
     capture, header = on_a_thread(lambda: open_stream(spec, patience.stall_s))
     name, fps = shown(spec), header.fps / every if header.fps else None
     if header.frames is not None:
-        facts = SourceFacts(name, frames=_expected(header.frames, every, max_frames), fps=fps)
+        facts = SourceFacts(name, frames=expected_frames(header.frames, every, max_frames), fps=fps)
         frames = read_frames(capture, header, name, itertools.count(), every)
         recording = (SourcedFrame(frame, name) for frame in frames)
         return ReaderThread(recording, facts, max_frames=max_frames)
@@ -105,10 +115,6 @@ def _open_stream(
     )
     live.start()
     return live
-
-
-def _expected(frames: int, every: int, max_frames: int | None) -> int:
-    return min(-(-frames // every), max_frames or frames)
 
 
 def _read_files(paths: list[Path], every: int) -> Generator[SourcedFrame]:

@@ -1,0 +1,63 @@
+"""Cameras, addresses and pipelines: told apart by their spelling, shown without passwords."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import pytest
+
+from srd_edge.errors import SourceError
+from srd_edge.runtime.sources import open_source
+from srd_edge.runtime.streams import is_pipeline, is_stream, pipeline_of, shown
+
+
+def test_streams_are_told_by_their_spelling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for spec in ("0", "RTSP://host/x", "https://host/x", "gst:videotestsrc", "a ! b"):
+        assert is_stream(spec)
+    for spec in ("film.mp4", "a!b.mp4", "ftp://host/x", "\u0663", "-"):
+        assert not is_stream(spec)
+    (tmp_path / "stop ! look.mp4").touch()
+    assert not is_pipeline("stop ! look.mp4")
+
+
+def test_a_pipeline_gets_what_it_lacks() -> None:
+    assert pipeline_of("gst: v4l2src ! appsink drop=1") == "v4l2src ! appsink drop=1"
+    assert pipeline_of("gst:videotestsrc") == "videotestsrc ! videoconvert ! appsink"
+
+
+@pytest.mark.skipif(
+    cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER), reason="this OpenCV has GStreamer"
+)
+@pytest.mark.parametrize("spec", ["gst:videotestsrc", "videotestsrc ! videoconvert ! appsink"])
+def test_without_gstreamer_a_pipeline_is_refused_in_one_line(spec: str) -> None:
+    with pytest.raises(
+        SourceError, match=r"without it.*fdsink \| srd-edge run --video -"
+    ) as caught:
+        open_source(spec, kind="video")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(SourceError, match="--video"):
+        open_source(spec, kind="image")
+
+
+@pytest.mark.skipif(
+    not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER), reason="this OpenCV has no GStreamer"
+)
+def test_a_pipeline_plays() -> None:
+    with open_source("gst:videotestsrc num-buffers=5 ! video/x-raw,width=64,height=48") as source:
+        assert next(source).frame.pixels.shape == (48, 64, 3)
+
+
+def test_passwords_are_not_shown() -> None:
+    assert shown("rtsp://admin:s3cret@10.0.0.7:554/a@b") == "rtsp://10.0.0.7:554/a@b"
+    assert shown("http://host/x") == "http://host/x"
+    assert shown("gst:rtspsrc location=rtsp://a:b@host/x ! x") == (
+        "gst:rtspsrc location=rtsp://host/x ! x"
+    )
+    assert shown("0") == "camera 0"
+    with pytest.raises(SourceError) as caught:
+        open_source("rtsp://admin:s3cret@127.0.0.1:9/x")
+    assert "s3cret" not in str(caught.value)
