@@ -48,10 +48,13 @@ def cli(debug: bool) -> None:
 @cli.command()
 @click.option(
     "--video",
+    "videos",
+    multiple=True,
     metavar="SRC",
     help="File, folder, glob, list, `demo`, camera's number, rtsp:// or http:// address, GStreamer"
     " pipeline (gst:...), - (MJPEG or a container on standard input), or raw frames there:"
-    " raw:WIDTHxHEIGHT[:rgb24|bgr24|gray|yuv420p|nv12][@FPS].",
+    " raw:WIDTHxHEIGHT[:rgb24|bgr24|gray|yuv420p|nv12][@FPS]. Several --video are read side by"
+    " side.",
 )
 @click.option("--image", metavar="SRC", help="Picture, folder, glob or list file.")
 @click.option("--bundle", type=click.Path(path_type=Path), help="Default: the built-in one.")
@@ -73,21 +76,26 @@ def cli(debug: bool) -> None:
 @click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
 @click.pass_context
 def run(
-    ctx: click.Context, /, video: str | None, image: str | None, no_defense: bool, **flags: Any
+    ctx: click.Context,
+    /,
+    videos: tuple[str, ...],
+    image: str | None,
+    no_defense: bool,
+    **flags: Any,
 ) -> None:
     """Caption a video or pictures under the defence."""
-    source = image if video is None else video
-    if source is None or (video is not None and image is not None):
+    if bool(videos) == (image is not None):
         raise UsageError(
             expected="one of --video SRC and --image SRC",
-            found="neither" if source is None else "both",
+            found="both" if videos else "neither",
             do="try `srd-edge run --video demo`",
         )
     from srd_edge.runtime.native_output import native_stderr_muted
     from srd_edge.runtime.run_stage import RunConfig, run_stage
 
-    kind: Literal["video", "image"] = "image" if video is None else "video"
-    config = RunConfig(source=source, kind=kind, defend=not no_defense, **flags)
+    kind: Literal["video", "image"] = "video" if image is None else "image"
+    sources = videos if image is None else (image,)
+    config = RunConfig(sources=sources, kind=kind, defend=not no_defense, **flags)
     # OpenCV's libraries print there on their own; our own words keep the real stream.
     with nullcontext() if ctx.find_root().params["debug"] else native_stderr_muted():
         run_stage(config, _say)

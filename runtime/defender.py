@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,7 +28,7 @@ _WARM_UP_FRAMES: Final = 3
 
 @dataclass(slots=True)
 class _Trusted:
-    """The last caption that was made under the defence."""
+    """The last caption that was made under the defence, of one source."""
 
     caption: str | None = None
     frame: int = 0
@@ -87,7 +88,7 @@ class Defender:
         if defend and check and bundle.manifest.check is not None:
             self._check = SecondOpinion(bundle, bundle.manifest.check, provider, strict=strict)
         self._answering = Answering(self._captioner, self._check, self._costs)
-        self._trusted = _Trusted()
+        self._trusted: defaultdict[int, _Trusted] = defaultdict(_Trusted)
         try:
             self._warm_up()
         except (BundleError, ProviderError):
@@ -133,16 +134,22 @@ class Defender:
         """Why the provider is not the one asked for, for the captioner or the policy; or None."""
         return self._fallback
 
-    def forget(self) -> None:
-        """Drop the caption that a late frame would be held with: what follows is another scene."""
-        self._trusted = _Trusted()
+    def forget(self, source: int = 0) -> None:
+        """Drop the caption that a late frame would be held with: what follows is another scene.
 
-    def caption(self, frame: Frame | Pixels, *, compare: bool = False) -> Result:
+        Args:
+            source: whose; the others keep theirs.
+        """
+        self._trusted.pop(source, None)
+
+    def caption(self, frame: Frame | Pixels, *, compare: bool = False, source: int = 0) -> Result:
         """Caption one frame.
 
         Args:
             frame: a Frame, or its pixels (H, W, 3) uint8 RGB of any size.
             compare: also say what the undefended model would have said; not charged to the frame.
+            source: which of several the frame is from; a late frame is held with a caption of its
+                own source only.
         """
         frame = frame if isinstance(frame, Frame) else Frame(frame)
         timer = FrameTimer(self._budget, self._costs, self._clock)
@@ -165,10 +172,11 @@ class Defender:
         verdict: Verdict = "suspicious" if is_suspect else "clean"
         if generated is None:
             verdict = "held"
-            caption, held_for = self._trusted.caption, frame.index - self._trusted.frame
+            trusted = self._trusted[source]
+            caption, held_for = trusted.caption, frame.index - trusted.frame
         else:
             caption, held_for = generated.text, None
-            self._trusted = _Trusted(caption, frame.index)
+            self._trusted[source] = _Trusted(caption, frame.index)
         raw_caption = None
         if compare:
             unchanged = generated is not None and generated.finished and not is_suspect

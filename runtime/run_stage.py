@@ -9,13 +9,13 @@ from pathlib import Path
 
 from srd_edge.errors import UsageError
 from srd_edge.runtime.defender import Defender
-from srd_edge.runtime.found_files import DEMO, DEMO_CLIP, Kind
+from srd_edge.runtime.found_files import Kind
 from srd_edge.runtime.live import ATTEMPTS, STALL_S, Patience
 from srd_edge.runtime.runner import Summary, Tally, progress_bar, run
 from srd_edge.runtime.sessions import Provider
 from srd_edge.runtime.sinks import STANDARD_OUTPUT, AnnotatedVideo, JsonLines, Sink
 from srd_edge.runtime.source import Source
-from srd_edge.runtime.sources import open_source
+from srd_edge.runtime.sources import open_sources
 from srd_edge.runtime.stills import AnnotatedPicture, AnnotatedPictures, form_of
 
 
@@ -24,7 +24,7 @@ class RunConfig:
     """What is captioned, how, and where the results go.
 
     Args:
-        source: SRC as in ``srd_edge.runtime.sources``.
+        sources: SRCs as in ``srd_edge.runtime.sources``, read side by side.
         kind: what the user takes it for.
         bundle: a directory; None for the built-in one.
         budget_ms: most milliseconds from a frame to its caption; None for as long as it takes.
@@ -44,7 +44,7 @@ class RunConfig:
         UsageError: for a name to annotate that is none of these, or two outputs in one file.
     """
 
-    source: str
+    sources: tuple[str, ...]
     kind: Kind = "any"
     bundle: Path | None = None
     budget_ms: float | None = None
@@ -104,8 +104,8 @@ def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
     tally = Tally()
     with ExitStack() as stack:
         source = stack.enter_context(
-            open_source(
-                config.source,
+            open_sources(
+                config.sources,
                 kind=config.kind,
                 every=config.every,
                 max_frames=config.max_frames,
@@ -131,14 +131,13 @@ def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
 
 
 def _check_sources_are_safe(source: Source, config: RunConfig) -> None:
-    # "demo" names no file, so a folder may have that name.
-    read = (DEMO_CLIP.resolve(),) if config.source == DEMO else source.paths
+    read = source.paths
     folders = {path.parent for path in read if path.is_file()}
     for path in config.outputs:
         if path in read or path in folders:
             raise UsageError(
                 expected="outputs that are not among the files to be read, nor their folder",
-                found=f"'{path}' in '{config.source}'",
+                found=f"'{path}' in '{source.name}'",
                 do="choose another name with -o or --annotate, or move it out of the source",
             )
 
@@ -155,20 +154,26 @@ def _open_sinks(config: RunConfig, source: Source) -> list[Sink]:
 
 def _annotating(config: RunConfig, name: str, source: Source) -> Sink:
     form = form_of(name)
+    if form == "video" and len(config.sources) > 1:
+        raise UsageError(
+            expected=f"one source for the video '{name}'",
+            found=f"{len(config.sources)}: their pictures would take turns",
+            do="name a folder of pictures (with / at its end), or run each source for itself",
+        )
     if form == "video":
         return AnnotatedVideo(name, source.fps)
     if form == "folder":
         # The list or folder that was asked for is among the paths too, unless it is all there is.
-        asked = Path(config.source).expanduser().resolve()
-        files = [path.name for path in source.paths if path != asked]
-        only = files[0] if files else asked.name if source.paths else "stream"
+        asked = [Path(spec).expanduser().resolve() for spec in config.sources]
+        files = [path.name for path in source.paths if path not in asked]
+        only = files[0] if files else asked[0].name if source.paths else "stream"
         reserved = {*source.paths, *config.outputs}
         return AnnotatedPictures(name, only="live" if source.live else only, reserved=reserved)
     if source.frames != 1 and config.max_frames != 1:
         count = "an unknown number" if source.frames is None else str(source.frames)
         raise UsageError(
             expected=f"a single frame for the picture '{name}'",
-            found=f"{count} in '{config.source}'",
+            found=f"{count} in '{source.name}'",
             do="name a folder (with / at its end) or a video, or add --max-frames 1",
         )
     return AnnotatedPicture(name)

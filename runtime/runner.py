@@ -29,10 +29,11 @@ Progress: TypeAlias = Callable[[int], None]
 class Captioner(Protocol):
     """What turns a frame into a result; the real one is ``srd_edge.runtime.defender.Defender``."""
 
-    def caption(self, frame: Frame, *, compare: bool = False) -> Result: ...
+    def caption(self, frame: Frame, *, compare: bool = False, source: int = 0) -> Result:
+        """Caption a frame; what is known of earlier ones is known of its own source alone."""
 
-    def forget(self) -> None:
-        """Drop what is known of earlier frames: those that follow are from another file."""
+    def forget(self, source: int = 0) -> None:
+        """Drop what is known of a source's earlier frames: the next is from another file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,8 @@ def run(
     The source and the sinks are closed at the end, whatever ends it.
 
     Args:
-        source: gone through once. If it has several files, each result says which it is from.
+        source: gone through once. If it has several files or is several sources, each result says
+            which it is from.
         defender: captions one frame at a time.
         sinks: written in this order.
         compare: also ask what the undefended model would have said.
@@ -186,12 +188,12 @@ def run(
             closing.callback(sink.close)
         closing.callback(source.close)
         closing.callback(tally.note_arrivals, source)
-        file: str | None = None
+        files: dict[int, str] = {}
         for sourced in source:
-            if sourced.file != file:
-                defender.forget()
-                file = sourced.file
-            result = defender.caption(sourced.frame, compare=compare)
+            if sourced.file != files.get(sourced.source):
+                defender.forget(sourced.source)
+                files[sourced.source] = sourced.file
+            result = defender.caption(sourced.frame, compare=compare, source=sourced.source)
             if source.files > 1:
                 result = replace(result, source=sourced.file)
             for sink in sinks:

@@ -5,24 +5,28 @@
     "-" (Motion JPEG or a container on standard input)
     raw:WIDTHxHEIGHT[:rgb24|bgr24|gray|yuv420p|nv12][@FPS] (raw frames on standard input)
 
-Frames are numbered over the whole run, one number for each frame that is *read*; with ``every=N``
-each Nth is yielded and keeps its number. Files are read losslessly: every frame, in order, none
-twice; so is standard input, and a recording of known length behind an address or pipeline. Of live
-sources only the newest frame is kept (``live.py``). A file with one of the names above is meant by
-``./NAME``.
+Frames are numbered over the whole of their SPEC, one number for each frame that is *read*; with
+``every=N`` each Nth is yielded and keeps its number. Several SPECs are read side by side, and each
+counts for itself: a source and a number name one frame of the run.
+
+Files are read losslessly: every frame, in order, none twice; so is standard input, and a recording
+of known length behind an address or pipeline. Of live sources only the newest frame is kept
+(``live.py``). A file with one of the names above is meant by ``./NAME``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
-from srd_edge.errors import UsageError
+from srd_edge.errors import SourceError, UsageError
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.clips import ClipHeader, open_clip, read_clip, read_frames
-from srd_edge.runtime.found_files import Kind, find_files, is_picture, not_a_picture
+from srd_edge.runtime.found_files import DEMO, Kind, find_files, is_picture, not_a_picture
 from srd_edge.runtime.live import LiveSource, Patience
+from srd_edge.runtime.merged import MergedSource
 from srd_edge.runtime.native_output import quiet_opencv
 from srd_edge.runtime.pictures import read_picture
 from srd_edge.runtime.reader_thread import ReaderThread, on_a_thread
@@ -46,7 +50,7 @@ def open_source(
         spec: see the module's text. A file or directory of that name goes before a glob; relative
             paths in a list file count from the list's own folder.
         kind: what the user asked for.
-        every: yield every Nth frame, counted over the whole run.
+        every: yield every Nth frame, counted over all that ``spec`` names.
         max_frames: stop after that many frames have been yielded.
         patience: with a live source that keeps quiet or is lost.
         say: told in a line, on any thread, when a live source is lost and when it is back.
@@ -70,15 +74,68 @@ def open_source(
     return _open_files(spec, kind, every, max_frames)
 
 
+def open_sources(
+    specs: Sequence[str],
+    *,
+    kind: Kind = "any",
+    every: int = 1,
+    max_frames: int | None = None,
+    patience: Patience | None = None,
+    say: Callable[[str], object] = lambda _: None,
+) -> Source:
+    """Open what each of ``specs`` names, as one source; see ``open_source`` and ``merged.py``.
+
+    Of several, a live one that cannot be opened ends alone; anything else that cannot is raised.
+
+    Args:
+        specs: at least one, none twice.
+        every: counted in each source.
+        max_frames: of all sources together.
+        kind, patience, say: as for ``open_source``.
+    """
+    if len(specs) == 1:
+        return open_source(
+            specs[0], kind=kind, every=every, max_frames=max_frames, patience=patience, say=say
+        )
+    names = [NAME if reads_standard_input(spec) else shown(spec) for spec in specs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None or not specs:
+        raise UsageError(
+            expected="one source, or several that differ",
+            found="none" if twice is None else f"'{twice}' twice",
+            do="name each source once",
+        )
+    with contextlib.ExitStack() as opened:
+        sources: list[Source] = []
+        for spec, name in zip(specs, names, strict=True):
+            try:
+                source = open_source(spec, kind=kind, every=every, patience=patience, say=say)
+            except SourceError as error:
+                if not is_stream(spec):
+                    raise
+                source = ReaderThread(_failing(error), SourceFacts(name, live=True))
+            sources.append(opened.enter_context(source))
+        merged = MergedSource(sources, max_frames=max_frames, say=say)
+        opened.pop_all()
+        return merged
+
+
+def _failing(error: SourceError) -> Generator[SourcedFrame]:
+    yield from ()
+    raise error
+
+
 def _open_files(spec: str, kind: Kind, every: int, max_frames: int | None) -> Source:
     paths = find_files(spec, kind)
     headers = [_header(path) for path in paths]
+    # "demo" names no file, so a folder may have that name.
+    named = {*paths} if spec == DEMO else {*paths, Path(spec).expanduser()}
     counts = [header.frames for header in headers if header.frames is not None]
     fps = next((header.fps for header in headers if header.fps), None)
     facts = SourceFacts(
         name=spec,
         files=len(paths),
-        paths=tuple(path.resolve() for path in {*paths, Path(spec).expanduser()}),
+        paths=tuple(path.resolve() for path in named),
         frames=expected_frames(sum(counts), every, max_frames)
         if len(counts) == len(headers)
         else None,

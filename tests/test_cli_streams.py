@@ -211,6 +211,24 @@ def test_an_http_stream_that_stalls_comes_back_and_goes_for_good() -> None:
     assert f"{40 - seen} frames" in passed[0] if seen < 40 else not passed
 
 
+def test_several_sources_of_which_one_goes_for_good(tmp_path: Path) -> None:
+    for index in range(3):
+        (tmp_path / f"{index}.jpg").write_bytes(jpeg(index))
+    with Visited() as server:
+        live = ("--video", server.address, "--stall-s", "0.5", "--reconnect", "0")
+        with Run("--video", tmp_path, *live) as run:
+            assert run.end() == 0, run.said
+    numbers: dict[str, list[int]] = {}
+    for result in run.results:
+        numbers.setdefault(result["source"], []).append(result["frame"])
+    shown = numbers.pop(server.address)
+    assert shown == sorted(set(shown))
+    assert shown[-1] == 19
+    assert numbers == {str(tmp_path / f"{index}.jpg"): [index] for index in range(3)}
+    failures = [line for line in run.said if line.startswith(f"{server.address}: expected frames")]
+    assert len(failures) == 1
+
+
 def test_ctrl_c_while_a_stream_is_silent() -> None:
     with Visited() as server, Run("--video", server.address, "--quiet") as run:
         wait_for(lambda: run.results and run.results[-1]["frame"] == 19)
