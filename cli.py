@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import nullcontext
+import threading
+from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NoReturn
 
 import click
 
@@ -129,6 +130,20 @@ def main() -> None:
             raise
         line, code = _told(error)
         _say(f"srd-edge: error: {line}")
+    _leave(code)
+
+
+def _leave(code: int | None) -> NoReturn:
+    """Exit; at once where a thread of ours is stuck in a read that never came back.
+
+    An interpreter that ends in the ordinary way destroys what such a thread stands on, inside
+    OpenCV, and the process now and then aborts or hangs.
+    """
+    if any(thread.name.startswith("srd-edge ") for thread in threading.enumerate()):
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code or 0)
     sys.exit(code)
 
 

@@ -76,6 +76,13 @@ class Run:
         wait_for(lambda: len(self.results) >= wanted or self.process.poll() is not None)
         assert len(self.results) >= wanted, self.said
 
+    def wait_for_frame(self, number: int) -> None:
+        def is_there() -> bool:
+            return bool(self.results) and self.results[-1]["frame"] >= number
+
+        wait_for(lambda: is_there() or self.process.poll() is not None)
+        assert is_there(), self.said
+
     def wait_for_words(self, words: str) -> None:
         wait_for(lambda: words in "\n".join(self.said) or self.process.poll() is not None)
         assert words in "\n".join(self.said)
@@ -231,7 +238,7 @@ def test_several_sources_of_which_one_goes_for_good(tmp_path: Path) -> None:
 
 def test_ctrl_c_while_a_stream_is_silent() -> None:
     with Visited() as server, Run("--video", server.address, "--quiet") as run:
-        wait_for(lambda: run.results and run.results[-1]["frame"] == 19)
+        run.wait_for_frame(19)
         assert run.interrupt() == 130
     assert [line for line in run.said if line] == ["srd-edge: interrupted"]
 

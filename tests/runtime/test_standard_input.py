@@ -186,6 +186,13 @@ def test_a_terminal_and_a_closed_input_are_refused() -> None:
         open_source("-", kind="image")
 
 
+def assert_no_threads() -> None:
+    for thread in threading.enumerate():
+        if thread.name in ("srd-edge reader", "srd-edge pipe"):
+            thread.join(10)
+            assert not thread.is_alive()
+
+
 def mjpeg_start(_: Path) -> bytes:
     return jpegs(2)
 
@@ -201,7 +208,7 @@ def test_close_returns_while_nothing_comes(tmp_path: Path, start: Callable[[Path
     with open_standard_input("-", 1, None, descriptor=read_end) as source:
         assert next(source).frame.index == 0
     assert list(source) == []
-    assert not [t for t in threading.enumerate() if t.name in ("srd-edge reader", "srd-edge pipe")]
+    assert_no_threads()
     os.close(read_end)
     os.close(write_end)
 
@@ -215,9 +222,6 @@ def test_an_opening_that_is_interrupted_leaves_no_thread(monkeypatch: pytest.Mon
     os.write(write_end, b"\x1a\x45\xdf\xa3")
     with pytest.raises(KeyboardInterrupt):
         open_standard_input("-", 1, None, descriptor=read_end)
-    for thread in threading.enumerate():
-        if thread.name == "srd-edge pipe":
-            thread.join(10)
-            assert not thread.is_alive()
+    assert_no_threads()
     os.close(read_end)
     os.close(write_end)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -49,6 +53,29 @@ def test_without_gstreamer_a_pipeline_is_refused_in_one_line(spec: str) -> None:
 def test_a_pipeline_plays() -> None:
     with open_source("gst:videotestsrc num-buffers=5 ! video/x-raw,width=64,height=48") as source:
         assert next(source).frame.pixels.shape == (48, 64, 3)
+
+
+class Silent(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_a_recording_that_is_served_whole_is_no_live_source(
+    write_clip: Callable[..., Path], tmp_path: Path
+) -> None:
+    write_clip(tmp_path / "clip.webm", frames=30)
+    handler = functools.partial(Silent, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            address = f"http://127.0.0.1:{server.server_port}/clip.webm"
+            with open_source(address, every=2) as source:
+                assert (source.live, source.frames, source.fps) == (False, 15, 5.0)
+                items = list(source)
+        finally:
+            server.shutdown()
+    assert [item.frame.index for item in items] == list(range(0, 30, 2))
+    assert [item.frame.time_s for item in items] == pytest.approx([i / 5 for i in range(15)])
 
 
 def test_passwords_are_not_shown() -> None:
