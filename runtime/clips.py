@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ def read_clip(path: Path, numbers: Iterator[int], every: int) -> Generator[Frame
     capture, header = open_clip(path)
     count, last_s = yield from read_frames(capture, header, str(path), numbers, every)
     if _ends_early(path, header, count, last_s):
-        raise cut_off(f"'{path}'", header, count)
+        raise _cut_off(f"'{path}'", header, count)
 
 
 def read_frames(
@@ -126,7 +127,20 @@ def read_frames(
     return count, last_s
 
 
-def falls_short(header: ClipHeader, count: int, last_s: float) -> bool:
+def read_streamed(
+    capture: cv2.VideoCapture, header: ClipHeader, name: str, every: int
+) -> Generator[Frame]:
+    """As ``read_frames``, of a clip that comes from no file and is numbered from 0.
+
+    Raises:
+        SourceError: also if it ends before it should, after what there is has been yielded.
+    """
+    count, last_s = yield from read_frames(capture, header, name, itertools.count(), every)
+    if _falls_short(header, count, last_s):
+        raise _cut_off(name, header, count)
+
+
+def _falls_short(header: ClipHeader, count: int, last_s: float) -> bool:
     """Whether ``count`` frames, the last at ``last_s`` seconds, are fewer than there should be.
 
     The header's count alone cannot tell: it counts frames that an edit list hides, and is
@@ -140,7 +154,7 @@ def falls_short(header: ClipHeader, count: int, last_s: float) -> bool:
     return short_count and (header.fps is None or header.frames - last_s * header.fps - 1 > slack)
 
 
-def cut_off(what: str, header: ClipHeader, count: int) -> SourceError:
+def _cut_off(what: str, header: ClipHeader, count: int) -> SourceError:
     """The SourceError for a clip that ended after ``count`` frames, too early."""
     total = f"{header.frames} frames" if header.frames else "a whole video"
     return SourceError(
@@ -155,7 +169,7 @@ def _ends_early(path: Path, header: ClipHeader, count: int, last_s: float) -> bo
     missing = missing_bytes(path)
     if missing:
         return header.frames is None or count < header.frames
-    return missing is None and falls_short(header, count, last_s)
+    return missing is None and _falls_short(header, count, last_s)
 
 
 def _retrieve(capture: cv2.VideoCapture, name: str, index: int) -> Pixels:

@@ -56,7 +56,8 @@ class Patience:
         if not (min(self.stall_s, self.first_wait_s, self.longest_wait_s) > 0 <= self.attempts):
             raise UsageError(
                 expected="times above 0 and a number of attempts",
-                found=f"{self}",
+                found=f"{self.stall_s:g} s of silence, {self.attempts} attempts, waits of"
+                f" {self.first_wait_s:g} to {self.longest_wait_s:g} s",
                 do="raise --stall-s or --reconnect",
             )
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from srd_edge.errors import SourceError, UsageError
 from srd_edge.kernels.frames import Frame
-from srd_edge.runtime.clips import ClipHeader, open_clip, read_clip, read_frames
+from srd_edge.runtime.clips import ClipHeader, open_clip, read_clip, read_streamed
 from srd_edge.runtime.found_files import DEMO, Kind, find_files, is_picture, not_a_picture
 from srd_edge.runtime.live import LiveSource, Patience
 from srd_edge.runtime.merged import MergedSource
@@ -158,7 +158,7 @@ def _open_stream(
     name, fps = shown(spec), header.fps / every if header.fps else None
     if header.frames is not None:
         facts = SourceFacts(name, frames=expected_frames(header.frames, every, max_frames), fps=fps)
-        frames = read_frames(capture, header, name, itertools.count(), every)
+        frames = read_streamed(capture, header, name, every)
         recording = (SourcedFrame(frame, name) for frame in frames)
         return ReaderThread(recording, facts, max_frames=max_frames)
     opened: Iterator[Capture] = iter((capture,))

@@ -23,7 +23,7 @@ import cv2
 
 from srd_edge.errors import SourceError
 from srd_edge.kernels.frames import Frame, Pixels
-from srd_edge.runtime.clips import ClipHeader, cut_off, falls_short, header_of, read_frames
+from srd_edge.runtime.clips import ClipHeader, header_of, read_streamed
 from srd_edge.runtime.mjpeg import START, split_mjpeg
 from srd_edge.runtime.pictures import decode_picture
 from srd_edge.runtime.raw_video import PREFIX, RawFormat, parse_raw, raw_pixels, split_raw
@@ -156,7 +156,7 @@ def _open(
     capture, header = _open_container(whole, head)
     expected = header.frames and expected_frames(header.frames, every, max_frames)
     facts = SourceFacts(NAME, frames=expected, fps=header.fps / every if header.fps else None)
-    return _read_container(capture, header, every), facts
+    return read_streamed(capture, header, NAME, every), facts
 
 
 def _unreadable(error: OSError) -> SourceError:
@@ -210,9 +210,3 @@ def _pump(chunks: Iterator[bytes], write_end: int) -> None:
         pass
     finally:
         os.close(write_end)
-
-
-def _read_container(capture: cv2.VideoCapture, header: ClipHeader, every: int) -> Generator[Frame]:
-    count, last_s = yield from read_frames(capture, header, NAME, itertools.count(), every)
-    if falls_short(header, count, last_s):
-        raise cut_off(NAME, header, count)

@@ -72,6 +72,10 @@ def test_a_recording_that_is_served_whole_is_no_live_source(
             with open_source(address, every=2) as source:
                 assert (source.live, source.frames, source.fps) == (False, 15, 5.0)
                 items = list(source)
+            path = tmp_path / "clip.webm"
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+            with open_source(address) as source, pytest.raises(SourceError, match="30 frames in"):
+                list(source)
         finally:
             server.shutdown()
     assert [item.frame.index for item in items] == list(range(0, 30, 2))
