@@ -18,7 +18,14 @@ import cv2
 import numpy as np
 import pytest
 
-MAIN = "from srd_edge.cli import main; main()"
+# A test run in the background ignores SIGINT, and so would its children; a hang says where it is.
+MAIN = """
+import faulthandler, os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+faulthandler.dump_traceback_later(40, file=os.fdopen(os.dup(2), "w"))
+from srd_edge.cli import main
+main()
+"""
 SAYS_THAT_IT_WAITS = """
 import sys
 from srd_edge.runtime.standard_input import StoppableInput
@@ -34,13 +41,6 @@ def jpeg(index: int) -> bytes:
     return cv2.imencode(".jpg", picture)[1].tobytes()
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    give_up = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
-
-
 class Run:
     """A run in a process of its own, and what it has written so far."""
 
@@ -54,8 +54,6 @@ class Run:
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            # A test run in the background ignores SIGINT, and so would its children.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self._readers = [threading.Thread(target=read) for read in (self._read_out, self._read_err)]
         for reader in self._readers:
@@ -71,21 +69,23 @@ class Run:
         for line in self.process.stderr:
             self.said.append(line.decode().rstrip())
 
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        give_up = time.monotonic() + PATIENCE_S
+        while not condition():
+            is_alive = self.process.poll() is None
+            assert (is_alive and time.monotonic() < give_up) or condition(), "\n".join(self.said)
+            time.sleep(0.02)
+
     def wait_for_frames(self, more: int) -> None:
+        """Of a stream that goes on, from now."""
         wanted = len(self.results) + more
-        wait_for(lambda: len(self.results) >= wanted or self.process.poll() is not None)
-        assert len(self.results) >= wanted, self.said
+        self.wait_for(lambda: len(self.results) >= wanted)
 
     def wait_for_frame(self, number: int) -> None:
-        def is_there() -> bool:
-            return bool(self.results) and self.results[-1]["frame"] >= number
-
-        wait_for(lambda: is_there() or self.process.poll() is not None)
-        assert is_there(), self.said
+        self.wait_for(lambda: bool(self.results) and self.results[-1]["frame"] >= number)
 
     def wait_for_words(self, words: str) -> None:
-        wait_for(lambda: words in "\n".join(self.said) or self.process.poll() is not None)
-        assert words in "\n".join(self.said)
+        self.wait_for(lambda: words in "\n".join(self.said))
 
     def interrupt(self) -> int:
         self.process.send_signal(signal.SIGINT)
@@ -248,7 +248,7 @@ def test_motion_jpeg_through_a_pipe() -> None:
         assert run.process.stdin is not None
         run.process.stdin.write(b"".join(map(jpeg, range(6))))
         run.process.stdin.flush()
-        run.wait_for_frames(6)  # while the pipe is still open
+        run.wait_for_frame(5)  # while the pipe is still open
         run.process.stdin.write(jpeg(6) + jpeg(7)[:-40])
         run.process.stdin.close()
         assert_one_line(run, 4, "picture 7 of standard input, found one that is cut off")
@@ -281,6 +281,6 @@ def test_ctrl_c_while_standard_input_is_silent(first: bytes) -> None:
         run.process.stdin.flush()
         run.wait_for_words("waiting")
         if first:
-            run.wait_for_frames(1)
+            run.wait_for_frame(0)
         assert run.interrupt() == 130
     assert [line for line in run.said if line] == ["waiting", "srd-edge: interrupted"]
