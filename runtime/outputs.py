@@ -15,7 +15,7 @@ from srd_edge.runtime.outbox import Outbox
 from srd_edge.runtime.own_sinks import own_sink
 from srd_edge.runtime.run_config import RunConfig
 from srd_edge.runtime.sinks import STANDARD_OUTPUT, AnnotatedVideo, JsonLines, Lossy, Sink
-from srd_edge.runtime.sources import DEMO, DEMO_CLIP, Source
+from srd_edge.runtime.source import Source
 from srd_edge.runtime.stills import AnnotatedPicture, AnnotatedPictures, form_of
 from srd_edge.runtime.subtitles import Subtitles
 from srd_edge.runtime.webhook import Webhook
@@ -27,14 +27,13 @@ def check_sources_are_safe(source: Source, config: RunConfig) -> None:
     Raises:
         UsageError: for the first of them.
     """
-    # "demo" names no file, so a folder may have that name.
-    read = (DEMO_CLIP.resolve(),) if config.source == DEMO else source.paths
+    read = source.paths
     folders = {path.parent for path in read if path.is_file()}
     for path in config.outputs:
         if path in read or path in folders:
             raise UsageError(
                 expected="outputs that are not among the files to be read, nor their folder",
-                found=f"'{path}' in '{config.source}'",
+                found=f"'{path}' in '{source.name}'",
                 do="choose another name with -o, --annotate or --srt, or move it out of the source",
             )
 
@@ -102,19 +101,26 @@ def open_page(config: RunConfig, source: Source, provider: str) -> LivePage | No
 
 def _annotating(config: RunConfig, name: str, source: Source) -> Sink:
     form = form_of(name)
+    if form == "video" and len(config.sources) > 1:
+        raise UsageError(
+            expected=f"one source for the video '{name}'",
+            found=f"{len(config.sources)}: their pictures would take turns",
+            do="name a folder of pictures (with / at its end), or run each source for itself",
+        )
     if form == "video":
         return AnnotatedVideo(name, source.fps)
     if form == "folder":
         # The list or folder that was asked for is among the paths too, unless it is all there is.
-        asked = Path(config.source).expanduser().resolve()
-        only = next((path.name for path in source.paths if path != asked), asked.name)
+        asked = [Path(spec).expanduser().resolve() for spec in config.sources]
+        files = [path.name for path in source.paths if path not in asked]
+        only = files[0] if files else asked[0].name if source.paths else "stream"
         reserved = {*source.paths, *config.outputs}
         return AnnotatedPictures(name, only="live" if source.live else only, reserved=reserved)
     if source.frames != 1 and config.max_frames != 1:
         count = "an unknown number" if source.frames is None else str(source.frames)
         raise UsageError(
             expected=f"a single frame for the picture '{name}'",
-            found=f"{count} in '{config.source}'",
+            found=f"{count} in '{source.name}'",
             do="name a folder (with / at its end) or a video, or add --max-frames 1",
         )
     return AnnotatedPicture(name)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from srd_edge.errors import UsageError
 from srd_edge.runtime.addresses import parse_address
+from srd_edge.runtime.found_files import Kind
 from srd_edge.runtime.live.access import choose_token
+from srd_edge.runtime.live_source import ATTEMPTS, STALL_S
 from srd_edge.runtime.mqtt import parse_mqtt
 from srd_edge.runtime.sessions import Provider
 from srd_edge.runtime.sinks import STANDARD_OUTPUT
-from srd_edge.runtime.sources import Kind
 from srd_edge.runtime.stills import form_of
 from srd_edge.runtime.subtitles import named_subtitles
 from srd_edge.runtime.webhook import check_webhook
@@ -22,7 +23,7 @@ class RunConfig:
     """What is captioned, how, and where the results go.
 
     Args:
-        source: SRC as in ``srd_edge.runtime.sources``.
+        sources: SRCs as in ``srd_edge.runtime.sources``, read side by side.
         kind: what the user takes it for.
         bundle: a directory; None for the built-in one.
         budget_ms: most milliseconds from a frame to its caption; None for as long as it takes.
@@ -30,6 +31,8 @@ class RunConfig:
             None captions every frame anew.
         every: caption every Nth frame.
         max_frames: stop after so many captions; None for all.
+        stall_s: a live source without a frame for so many seconds is lost.
+        reconnect: attempts to get a lost live source back.
         provider: the execution provider.
         strict: whether a late frame or a missing provider is an error.
         defend: False captions every frame as it is.
@@ -50,13 +53,15 @@ class RunConfig:
         UsageError: for a name that does not say what is to be written, or two outputs in one file.
     """
 
-    source: str
+    sources: tuple[str, ...]
     kind: Kind = "any"
     bundle: Path | None = None
     budget_ms: float | None = None
     gate: float | None = None
     every: int = 1
     max_frames: int | None = None
+    stall_s: float = STALL_S
+    reconnect: int = ATTEMPTS
     provider: Provider = "auto"
     strict: bool = False
     defend: bool = True

@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from srd_edge.runtime.defender import Defender
+from srd_edge.runtime.live_source import Patience
 from srd_edge.runtime.outputs import check_sources_are_safe, open_page, open_sinks
 from srd_edge.runtime.run_config import RunConfig
 from srd_edge.runtime.runner import Summary, Tally, progress_bar, run
 from srd_edge.runtime.sinks import Sink
-from srd_edge.runtime.sources import Source, open_source
+from srd_edge.runtime.source import Source
+from srd_edge.runtime.sources import open_sources
 
 
 def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
@@ -18,7 +20,8 @@ def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
 
     Args:
         config: of the run.
-        say: told in a line where the live page is, and if the provider is not the one asked for.
+        say: told in a line where the live page is, if the provider is not the one asked for, and
+            when a live source is lost and when it is back.
 
     Raises:
         SrdEdgeError: as ``Defender.load``, ``open_source``, the sinks and ``runner.run``; and
@@ -26,6 +29,7 @@ def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
             several frames were to be annotated in one picture.
         BrokenPipeError: when the reader of standard output has gone.
     """
+    patience = Patience(stall_s=config.stall_s, attempts=config.reconnect)
     defender = Defender.load(
         config.bundle,
         budget_ms=config.budget_ms,
@@ -38,8 +42,13 @@ def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
         say(defender.fallback)
     with ExitStack() as stack:
         source = stack.enter_context(
-            open_source(
-                config.source, kind=config.kind, every=config.every, max_frames=config.max_frames
+            open_sources(
+                config.sources,
+                kind=config.kind,
+                every=config.every,
+                max_frames=config.max_frames,
+                patience=patience,
+                say=say,
             )
         )
         check_sources_are_safe(source, config)

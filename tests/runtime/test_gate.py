@@ -34,7 +34,7 @@ def stickered(top: int, left: int, scene: Pixels = SCENE) -> Pixels:
 
 @pytest.fixture
 def defender(toy_bundle: Path) -> Defender:
-    return Defender(read_bundle(toy_bundle), gate=ChangeGate(), provider="cpu")
+    return Defender(read_bundle(toy_bundle), gate_level=LEVEL, provider="cpu")
 
 
 def test_a_still_scene_stands_and_a_sticker_anywhere_does_not() -> None:
@@ -102,7 +102,7 @@ def test_a_comparison_that_was_not_made_is_made(defender: Defender) -> None:
 
 def test_what_was_made_in_a_hurry_does_not_stand(toy_bundle: Path) -> None:
     hurried = Defender(
-        read_bundle(toy_bundle), gate=ChangeGate(), budget=LatencyBudget(1e-6), provider="cpu"
+        read_bundle(toy_bundle), gate_level=LEVEL, budget=LatencyBudget(1e-6), provider="cpu"
     )
     results = [hurried.caption(Frame(SCENE, number)) for number in range(3)]
     assert all(result.degraded for result in results)

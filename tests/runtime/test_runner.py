@@ -17,7 +17,7 @@ from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.records import Result
 from srd_edge.runtime.runner import Tally, progress_bar, run
 from srd_edge.runtime.sinks import AnnotatedVideo, JsonLines
-from srd_edge.runtime.sources import open_source
+from srd_edge.runtime.sources import open_source, open_sources
 
 
 @dataclass
@@ -27,11 +27,15 @@ class Brightness:
     late_every: int = 5
     before: Callable[[Frame], None] | None = None
     forgotten: int = 0
+    forgotten_of: list[int] = field(default_factory=list)
+    captioned_of: list[int] = field(default_factory=list)
 
-    def forget(self) -> None:
+    def forget(self, source: int = 0) -> None:
         self.forgotten += 1
+        self.forgotten_of.append(source)
 
-    def caption(self, frame: Frame, *, compare: bool = False) -> Result:
+    def caption(self, frame: Frame, *, compare: bool = False, source: int = 0) -> Result:
+        self.captioned_of.append(source)
         if self.before is not None:
             self.before(frame)
         is_dark = frame.pixels.mean() < 100
@@ -105,6 +109,8 @@ def test_every_frame_reaches_every_sink_and_is_counted(pictures: Path, tmp_path:
         "late": 2,
         "degraded": {"second_view": 2},
         "lost": {},
+        "passed_over": 0,
+        "reconnections": 0,
     }
     json.dumps(summary.to_json())
 
@@ -131,6 +137,19 @@ def test_the_defender_forgets_between_files_not_between_frames(tmp_path: Path) -
     defender = Brightness(before=lambda _: forgotten.append(defender.forgotten))
     run(open_source(str(tmp_path)), defender, [])
     assert forgotten == [1, 1, 1, 2, 2, 2]
+
+
+def test_each_source_is_remembered_and_forgotten_for_itself(pictures: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (pictures / "9.png").rename(other / "9.png")
+    (pictures / "8.png").rename(other / "8.png")
+    defender, kept = Brightness(), Kept()
+    run(open_sources([str(pictures), str(other)]), defender, [kept])
+    assert sorted(defender.captioned_of) == sorted(defender.forgotten_of) == [0] * 8 + [1] * 2
+    said = [(result.source, result.frame) for result in kept.results]
+    assert [frame for name, frame in said if "other" not in str(name)] == list(range(8))
+    assert [frame for name, frame in said if "other" in str(name)] == [0, 1]
 
 
 def test_a_late_frame_is_an_error_when_strict(pictures: Path) -> None:
