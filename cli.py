@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import nullcontext
+import threading
+from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NoReturn
 
 import click
 
 from srd_edge import __version__
 from srd_edge.checkup import CHECKUP
 from srd_edge.errors import SrdEdgeError, UsageError
+from srd_edge.stopwatch import bench
 from srd_edge.workshop import WORKSHOP
 
 INTERRUPTED: Final = 130
@@ -46,12 +48,31 @@ def cli(debug: bool) -> None:
 
 
 @cli.command()
-@click.option("--video", metavar="SRC", help="File, folder, glob, list, camera, URL or `demo`.")
+@click.option(
+    "--video",
+    "videos",
+    multiple=True,
+    metavar="SRC",
+    help="File, folder, glob, list, `demo`, camera's number, rtsp:// or http:// address, GStreamer"
+    " pipeline (gst:...), - (MJPEG or a container on standard input), or raw frames there:"
+    " raw:WIDTHxHEIGHT[:rgb24|bgr24|gray|yuv420p|nv12][@FPS]. Several --video are read side by"
+    " side.",
+)
 @click.option("--image", metavar="SRC", help="Picture, folder, glob or list file.")
 @click.option("--bundle", type=click.Path(path_type=Path), help="Default: the built-in one.")
 @click.option("--budget-ms", type=float, help="Most milliseconds from a frame to its caption.")
+@click.option(
+    "--gate",
+    type=float,
+    is_flag=False,
+    flag_value=8.0,
+    metavar="[LEVEL]",
+    help="Let the caption stand while no part of the picture changes by more grey levels than 8.",
+)
 @click.option("--every", type=click.IntRange(1), default=1, help="Caption every Nth frame.")
 @click.option("--max-frames", type=click.IntRange(1), help="Stop after so many captions.")
+@click.option("--stall-s", type=float, default=10.0, help="Seconds until a live SRC is lost.")
+@click.option("--reconnect", type=click.IntRange(0), default=20, help="Attempts to get it back.")
 @click.option("--provider", type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]), default="auto")
 @click.option("--strict", is_flag=True, help="A late frame or a missing provider is an error.")
 @click.option("--no-defense", is_flag=True, help="Caption every frame as it is.")
@@ -62,30 +83,56 @@ def cli(debug: bool) -> None:
     metavar="FILE",
     help="Annotated video (.webm, .mp4, .avi), picture (.png, .jpg), or FOLDER/ of pictures.",
 )
+@click.option("--srt", metavar="FILE", help="Captions as subtitles (.srt).")
+@click.option(
+    "--mqtt",
+    envvar="SRD_EDGE_MQTT",
+    metavar="URL",
+    help="Publish each result: mqtt://[user:password@]host[:port]/topic, or mqtts://.",
+)
+@click.option(
+    "--webhook", envvar="SRD_EDGE_WEBHOOK", metavar="URL", help="Post each result, as JSON."
+)
+@click.option(
+    "--sink",
+    "sinks",
+    metavar="SPEC",
+    multiple=True,
+    help="A sink of your own: NAME[:key=value,...], package.module:object or file.py:object.",
+)
+@click.option("--serve", metavar="[HOST:]PORT", help="A live page for a browser, until Ctrl-C.")
+@click.option("--metrics", metavar="[HOST:]PORT", help="Figures for Prometheus.")
+@click.option("--token", envvar="SRD_EDGE_TOKEN", help="What viewers of the live page need.")
 @click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
 @click.pass_context
 def run(
-    ctx: click.Context, /, video: str | None, image: str | None, no_defense: bool, **flags: Any
+    ctx: click.Context,
+    /,
+    videos: tuple[str, ...],
+    image: str | None,
+    no_defense: bool,
+    **flags: Any,
 ) -> None:
     """Caption a video or pictures under the defence."""
-    source = image if video is None else video
-    if source is None or (video is not None and image is not None):
+    if bool(videos) == (image is not None):
         raise UsageError(
             expected="one of --video SRC and --image SRC",
-            found="neither" if source is None else "both",
+            found="both" if videos else "neither",
             do="try `srd-edge run --video demo`",
         )
     from srd_edge.runtime.native_output import native_stderr_muted
-    from srd_edge.runtime.run_stage import RunConfig, run_stage
+    from srd_edge.runtime.run_config import RunConfig
+    from srd_edge.runtime.run_stage import run_stage
 
-    kind: Literal["video", "image"] = "image" if video is None else "video"
-    config = RunConfig(source=source, kind=kind, defend=not no_defense, **flags)
+    kind: Literal["video", "image"] = "video" if image is None else "image"
+    sources = videos if image is None else (image,)
+    config = RunConfig(sources=sources, kind=kind, defend=not no_defense, **flags)
     # OpenCV's libraries print there on their own; our own words keep the real stream.
     with nullcontext() if ctx.find_root().params["debug"] else native_stderr_muted():
         run_stage(config, _say)
 
 
-for command in (*WORKSHOP, *CHECKUP):
+for command in (*WORKSHOP, bench, *CHECKUP):
     cli.add_command(command)
 
 
@@ -113,6 +160,20 @@ def main() -> None:
             raise
         line, code = _told(error)
         _say(f"srd-edge: error: {line}")
+    _leave(code)
+
+
+def _leave(code: int | None) -> NoReturn:
+    """Exit; at once where a thread of ours is stuck in a read that never came back.
+
+    An interpreter that ends in the ordinary way destroys what such a thread stands on, inside
+    OpenCV, and the process now and then aborts or hangs.
+    """
+    if any(thread.name.startswith("srd-edge ") for thread in threading.enumerate()):
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code or 0)
     sys.exit(code)
 
 

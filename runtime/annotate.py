@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 
 from srd_edge.kernels.frames import Box, Frame, Pixels
-from srd_edge.runtime.band import band_height, draw_band, readable
+from srd_edge.runtime.band import band_height, draw_band
 from srd_edge.runtime.lettering import SMALL_SCALE, Colour, Pen
+from srd_edge.runtime.reasons import readable
 from srd_edge.runtime.records import AppliedAction, Result
 
 MIN_WIDTH_PX: Final = 640
@@ -43,8 +44,7 @@ def annotate(frame: Frame, result: Result, *, compare: bool | None = None) -> Pi
         frame's size and on ``compare`` only.
     """
     has_raw = result.raw_caption is not None if compare is None else compare
-    everything = Box(0, 0, frame.pixels.shape[1], frame.pixels.shape[0])
-    picture = _picture(frame.pixels, [a for a in result.actions if a.box != everything])
+    picture = boxed(frame, result)
     height, width = picture.shape[:2]
     unit = _unit(width)
     band_px = band_height(unit, has_raw)
@@ -53,6 +53,16 @@ def annotate(frame: Frame, result: Result, *, compare: bool | None = None) -> Pi
     canvas[:height] = picture
     draw_band(Pen(canvas, unit), height, frame.pixels, result, compare=has_raw)
     return canvas
+
+
+def boxed(frame: Frame, result: Result) -> Pixels:
+    """The frame at a readable size with a box and a name for every regional action.
+
+    Returns:
+        (H, W, 3) uint8 RGB, centred where it is narrower than MIN_WIDTH_PX.
+    """
+    everything = Box(0, 0, frame.pixels.shape[1], frame.pixels.shape[0])
+    return _picture(frame.pixels, [a for a in result.actions if a.box != everything])
 
 
 def _unit(width: int) -> float:

@@ -15,6 +15,7 @@ import cv2
 from srd_edge.kernels.frames import Box, Pixels
 from srd_edge.runtime.heat import draw_heat
 from srd_edge.runtime.lettering import DIM, SMALL_SCALE, TEXT, Colour, Pen
+from srd_edge.runtime.reasons import done_to, standing
 from srd_edge.runtime.records import Opinion, Result, Verdict
 
 _BAND: Final[Colour] = (22, 25, 30)
@@ -83,17 +84,12 @@ def draw_band(pen: Pen, top: int, pixels: Pixels, result: Result, *, compare: bo
         )
         y += _CAPTION_LINES * _LINE_PX * unit
     y += _GAP_PX * unit
-    _draw_row(pen, y, right, _notes(result, Box(0, 0, pixels.shape[1], pixels.shape[0])), DIM)
+    _draw_row(pen, y, right, done_to(pixels, result), DIM)
     y += _ROW_PX * unit
     _draw_row(pen, y, right, *_standing(result))
     y += _ROW_PX * unit
     if result.opinion is not None:
         _draw_scores(pen, y, right, result.opinion)
-
-
-def readable(name: str) -> str:
-    """An identifier as words."""
-    return name.replace("_", " ")
 
 
 def _draw_head(pen: Pen, top: float, result: Result) -> None:
@@ -184,38 +180,13 @@ def _draw_scores(pen: Pen, top: float, right: float, opinion: Opinion) -> None:
 
 
 def _standing(result: Result) -> tuple[str, Colour]:
-    """Whose the caption is, why, and in which colour to say it."""
-    opinion = result.opinion
-    if result.speaker == "reference":
-        text = "answered by the reference captioner, whom the first caption contradicts"
-        return text, _REFERENCE
-    if opinion is None:
-        return "caption not checked", DIM
-    if opinion.refused:
-        was_asked = opinion.contradiction is not None
-        why = "contradiction" if was_asked else "confidence or information"
-        if result.verdict == "held":
-            return f"refused for its {why}, and there was no other caption", _REFUSED
-        return f"first caption refused for its {why}, this one passed", _REFERENCE
-    if opinion.contradiction is None:
-        return "caption checked: nothing odd about it", DIM
-    return "caption checked: odd, but the reference captioner agrees", DIM
-
-
-def _notes(result: Result, everything: Box) -> str:
-    """What was done to the frame, how old the caption is and what was given up."""
-    whole = [readable(action.op) for action in result.actions if action.box == everything]
-    regions = len({action.box for action in result.actions if action.box != everything})
-    parts = []
-    if whole:
-        parts.append(f"whole frame: {', '.join(whole)}")
-    if regions:
-        parts.append(_plural(regions, "region") + " covered")
-    if result.held_for is not None:
-        parts.append(f"caption from {_plural(result.held_for, 'frame')} ago")
-    if result.degraded:
-        parts.append(f"given up: {', '.join(readable(what) for what in result.degraded)}")
-    return "  |  ".join(parts) or "nothing laid over the frame"
+    """Whose the caption is and why, and in which colour to say it."""
+    is_refused = result.opinion is not None and result.opinion.refused
+    colour = DIM
+    if is_refused or result.speaker == "reference":
+        is_empty = result.speaker == "suspect" and result.verdict == "held"
+        colour = _REFUSED if is_empty else _REFERENCE
+    return standing(result), colour
 
 
 def _fill_rounded(canvas: Pixels, box: Box, radius: int, colour: Colour) -> None:
@@ -226,7 +197,3 @@ def _fill_rounded(canvas: Pixels, box: Box, radius: int, colour: Colour) -> None
     for x in (box.left + radius, right - radius):
         for y in (box.top + radius, bottom - radius):
             cv2.circle(canvas, (x, y), radius, colour, -1, cv2.LINE_AA)
-
-
-def _plural(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -1,10 +1,10 @@
-"""Video files and streams: opened, read frame by frame, and judged when they end early."""
+"""Video files: opened, read frame by frame, and judged when they end early."""
 
 from __future__ import annotations
 
+import itertools
 import math
-import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,6 @@ CLIP_SUFFIXES: Final = frozenset((
     ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv",
 ))
 # fmt: on
-_NETWORK_TIMEOUT_MS: Final = 10_000
 _PLAUSIBLE_FRAMES: Final = 1e9
 _PLAUSIBLE_FPS: Final = 1000.0
 _TOLERANCE: Final = 0.05
@@ -64,14 +63,14 @@ def open_clip(path: Path) -> tuple[cv2.VideoCapture, ClipHeader]:
         )
     try:
         check_area(
-            path,
+            f"'{path}'",
             int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
             int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
         )
     except SourceError:
         capture.release()
         raise
-    return capture, _header(capture)
+    return capture, header_of(capture)
 
 
 def read_clip(path: Path, numbers: Iterator[int], every: int) -> Generator[Frame]:
@@ -90,6 +89,22 @@ def read_clip(path: Path, numbers: Iterator[int], every: int) -> Generator[Frame
             header says (edit lists, sound that lasts longer): that is no error.
     """
     capture, header = open_clip(path)
+    count, last_s = yield from read_frames(capture, header, str(path), numbers, every)
+    if _ends_early(path, header, count, last_s):
+        raise _cut_off(f"'{path}'", header, count)
+
+
+def read_frames(
+    capture: cv2.VideoCapture, header: ClipHeader, name: str, numbers: Iterator[int], every: int
+) -> Generator[Frame, None, tuple[int, float]]:
+    """Every ``every``th frame of an opened clip, which is released at the end.
+
+    Returns:
+        How many frames were read, and the time of the last in seconds.
+
+    Raises:
+        SourceError: if there is none, or one that cannot be decoded.
+    """
     count, last_s = 0, 0.0
     try:
         while capture.grab():
@@ -98,91 +113,63 @@ def read_clip(path: Path, numbers: Iterator[int], every: int) -> Generator[Frame
                 time_s = count / header.fps
             number = next(numbers)
             if number % every == 0:
-                yield Frame(_retrieve(capture, str(path), count), number, time_s)
+                yield Frame(_retrieve(capture, name, count), number, time_s)
             last_s = time_s
             count += 1
     finally:
         capture.release()
     if not count:
         raise SourceError(
-            expected=f"at least one frame in '{path}'",
+            expected=f"at least one frame in '{name}'",
             found="a video without any that can be decoded",
             do="record or download it again",
         )
-    if _ends_early(path, header, count, last_s):
-        total = f"{header.frames} frames" if header.frames else "a whole video"
-        raise SourceError(
-            expected=f"{total} in '{path}'",
-            found=f"{count}: the file is cut off",
-            do="copy or download it again; the frames up to there were processed",
-        )
+    return count, last_s
 
 
-def open_stream(address: str | int) -> tuple[cv2.VideoCapture, ClipHeader]:
-    """Open a camera (a number) or an address; the caller releases the capture.
-
-    Raises:
-        SourceError: if nothing answers there within ten seconds.
-    """
-    if isinstance(address, int):
-        capture = cv2.VideoCapture(address)
-        what, do = f"a camera with number {address}", "list the cameras (ls /dev/video*)"
-    else:
-        timeouts = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
-        parameters = [value for key in timeouts for value in (key, _NETWORK_TIMEOUT_MS)]
-        capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, parameters)
-        what, do = f"a video stream at {address}", "check the address, and that it can be reached"
-    if not capture.isOpened():
-        capture.release()
-        raise SourceError(expected=what, found="nothing that could be opened", do=do)
-    return capture, ClipHeader(None, _header(capture).fps)
-
-
-def read_stream(
-    capture: cv2.VideoCapture,
-    name: str,
-    every: int,
-    *,
-    endless: bool,
-    clock: Callable[[], float] = time.monotonic,
+def read_streamed(
+    capture: cv2.VideoCapture, header: ClipHeader, name: str, every: int
 ) -> Generator[Frame]:
-    """Every ``every``th frame of an opened stream; its time is that of its arrival.
+    """As ``read_frames``, of a clip that comes from no file and is numbered from 0.
 
     Raises:
-        SourceError: if an ``endless`` stream ends, or another one before its first frame.
+        SourceError: also if it ends before it should, after what there is has been yielded.
     """
-    count, start = 0, clock()
-    try:
-        while capture.grab():
-            time_s = clock() - start
-            if count % every == 0:
-                yield Frame(_retrieve(capture, name, count), count, time_s)
-            count += 1
-    finally:
-        capture.release()
-    if endless or not count:
-        raise SourceError(
-            expected=f"frames from {name} until it is stopped",
-            found=f"its end after {count} frames",
-            do="check the camera and its connection, then start again",
-        )
+    count, last_s = yield from read_frames(capture, header, name, itertools.count(), every)
+    if _falls_short(header, count, last_s):
+        raise _cut_off(name, header, count)
 
 
-def _ends_early(path: Path, header: ClipHeader, count: int, last_s: float) -> bool:
+def _falls_short(header: ClipHeader, count: int, last_s: float) -> bool:
     """Whether ``count`` frames, the last at ``last_s`` seconds, are fewer than there should be.
 
     The header's count alone cannot tell: it counts frames that an edit list hides, and is
-    a guess from the longest track's duration in WebM and AVI. Where the container does not state
-    its size either, count and duration must both fall short.
+    a guess from the longest track's duration in WebM and AVI. Count and duration must both fall
+    short.
     """
-    missing = missing_bytes(path)
-    if missing:
-        return header.frames is None or count < header.frames
-    if missing == 0 or header.frames is None:
+    if header.frames is None:
         return False
     slack = max(2.0, _TOLERANCE * header.frames)
     short_count = header.frames - count > slack
     return short_count and (header.fps is None or header.frames - last_s * header.fps - 1 > slack)
+
+
+def _cut_off(what: str, header: ClipHeader, count: int) -> SourceError:
+    """The SourceError for a clip that ended after ``count`` frames, too early."""
+    total = f"{header.frames} frames" if header.frames else "a whole video"
+    return SourceError(
+        expected=f"{total} in {what}",
+        found=f"{count}: the file is cut off",
+        do="copy or download it again; the frames up to there were processed",
+    )
+
+
+def _ends_early(path: Path, header: ClipHeader, count: int, last_s: float) -> bool:
+    """Whether the file's own size says so or, where the container does not state it, the count."""
+    missing = missing_bytes(path)
+    if missing:
+        return header.frames is None or count < header.frames
+    return missing is None and _falls_short(header, count, last_s)
 
 
 def _retrieve(capture: cv2.VideoCapture, name: str, index: int) -> Pixels:
@@ -196,7 +183,8 @@ def _retrieve(capture: cv2.VideoCapture, name: str, index: int) -> Pixels:
     return rgb_from_cv2(image)
 
 
-def _header(capture: cv2.VideoCapture) -> ClipHeader:
+def header_of(capture: cv2.VideoCapture) -> ClipHeader:
+    """What an opened capture says of its clip."""
     frames, fps = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
     return ClipHeader(
         round(frames) if 0 < frames < _PLAUSIBLE_FRAMES else None,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -17,20 +18,14 @@ from srd_edge.runtime.budget import Clock, FrameTimer, LatencyBudget, StageCosts
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.runtime.defence import Defence, Defended
+from srd_edge.runtime.gate import ChangeGate
+from srd_edge.runtime.memory import Memory
 from srd_edge.runtime.policy import OnnxPolicy, Policy, q_map
 from srd_edge.runtime.records import Result, Verdict
 from srd_edge.runtime.second_opinion import SecondOpinion
 from srd_edge.runtime.sessions import Provider
 
 _WARM_UP_FRAMES: Final = 3
-
-
-@dataclass(slots=True)
-class _Trusted:
-    """The last caption that was made under the defence."""
-
-    caption: str | None = None
-    frame: int = 0
 
 
 class Defender:
@@ -42,6 +37,8 @@ class Defender:
         defend: False captions every frame as it is, for comparison.
         check: False leaves the captions unchecked, for comparison.
         budget: time for one frame.
+        gate_level: grey levels that a part of the picture may change by while the last caption
+            stands, see ``srd_edge.runtime.gate``; None captions every frame anew.
         provider, strict: the execution provider, and whether its absence is an error.
         clock: seconds, rising.
 
@@ -59,6 +56,7 @@ class Defender:
         defend: bool = True,
         check: bool = True,
         budget: LatencyBudget | None = None,
+        gate_level: float | None = None,
         provider: Provider = "auto",
         strict: bool = False,
         clock: Clock = time.perf_counter,
@@ -87,7 +85,12 @@ class Defender:
         if defend and check and bundle.manifest.check is not None:
             self._check = SecondOpinion(bundle, bundle.manifest.check, provider, strict=strict)
         self._answering = Answering(self._captioner, self._check, self._costs)
-        self._trusted = _Trusted()
+
+        def fresh() -> Memory:
+            return Memory(None if gate_level is None else ChangeGate(gate_level))
+
+        # One at once: a level that is none is to be told before the first frame.
+        self._memories = defaultdict(fresh, {0: fresh()})
         try:
             self._warm_up()
         except (BundleError, ProviderError, RunError):
@@ -105,6 +108,7 @@ class Defender:
         bundle: Path | str | None = None,
         *,
         budget_ms: float | None = None,
+        gate_level: float | None = None,
         provider: Provider = "auto",
         strict: bool = False,
         defend: bool = True,
@@ -118,6 +122,7 @@ class Defender:
         return cls(
             read_bundle(bundle),
             budget=LatencyBudget(budget_ms),
+            gate_level=gate_level,
             provider=provider,
             strict=strict,
             defend=defend,
@@ -133,19 +138,39 @@ class Defender:
         """Why the provider is not the one asked for, for the captioner or the policy; or None."""
         return self._fallback
 
-    def forget(self) -> None:
-        """Drop the caption that a late frame would be held with: what follows is another scene."""
-        self._trusted = _Trusted()
+    def forget(self, source: int = 0) -> None:
+        """Drop the captions of earlier frames: what follows is another scene.
 
-    def caption(self, frame: Frame | Pixels, *, compare: bool = False) -> Result:
+        Args:
+            source: whose; the others keep theirs.
+        """
+        self._memories.pop(source, None)
+
+    def caption(self, frame: Frame | Pixels, *, compare: bool = False, source: int = 0) -> Result:
         """Caption one frame.
 
         Args:
             frame: a Frame, or its pixels (H, W, 3) uint8 RGB of any size.
             compare: also say what the undefended model would have said; not charged to the frame.
+            source: which of several the frame is from; a late frame is held with a caption of its
+                own source only.
         """
         frame = frame if isinstance(frame, Frame) else Frame(frame)
         timer = FrameTimer(self._budget, self._costs, self._clock)
+        memory = self._memories[source]
+        last = memory.standing
+        if last is not None and not (compare and last.raw_caption is None):
+            with timer.stage("gate"):
+                standing = memory.unchanged(frame)
+            if standing is not None:
+                return _told_of(standing, frame, timer)
+        result = self._captioned(frame, timer, memory, compare=compare)
+        memory.stand(result, frame)
+        return result
+
+    def _captioned(
+        self, frame: Frame, timer: FrameTimer, memory: Memory, *, compare: bool
+    ) -> Result:
         degraded: list[str] = []
         with timer.stage("preprocess"):
             canvas = to_canvas(frame.pixels, self._preprocessing)
@@ -165,10 +190,10 @@ class Defender:
         verdict: Verdict = "suspicious" if is_suspect else "clean"
         if generated is None:
             verdict = "held"
-            caption, held_for = self._trusted.caption, frame.index - self._trusted.frame
+            caption, held_for = memory.caption, frame.index - memory.frame
         else:
             caption, held_for = generated.text, None
-            self._trusted = _Trusted(caption, frame.index)
+            memory.trust(caption, frame.index)
         raw_caption = None
         if compare:
             unchanged = generated is not None and generated.finished and not is_suspect
@@ -214,3 +239,16 @@ class Defender:
             said = self._answering.generate(encoded, timer, [])
             if self._check is not None and said is not None:
                 self._check.rehearse(Frame(grey), said, timer, self._costs)
+
+
+def _told_of(standing: Result, frame: Frame, timer: FrameTimer) -> Result:
+    """The result of an earlier frame, for one that looks the same."""
+    return replace(
+        standing,
+        frame=frame.index,
+        time_s=frame.time_s,
+        stage_ms=timer.stage_ms,
+        total_ms=timer.total_ms,
+        within_budget=timer.within_budget,
+        unchanged_for=frame.index - standing.frame,
+    )

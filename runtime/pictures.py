@@ -46,8 +46,23 @@ def read_picture(path: Path) -> Pixels:
         raise unreadable(path, error) from error
     if not data:
         raise empty_file(path, "a picture")
-    width, height = _size_in_header(data)
-    check_area(path, width, height)
+    return decode_picture(data, f"'{path}'")
+
+
+def decode_picture(data: bytes, name: str) -> Pixels:
+    """Decode the bytes of a picture, as ``read_picture`` does those of a file.
+
+    Args:
+        data: at least one byte.
+        name: of where they are from, for messages.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        SourceError: for a picture that cannot be decoded, or with over MAX_PIXELS pixels.
+    """
+    check_area(name, *_size_in_header(data))
     is_jpeg = data.startswith(_JPEG_MAGIC)
     # IMREAD_UNCHANGED is the only flag that keeps alpha and 16 bits, and the only one that
     # ignores the orientation; JPEG has neither alpha nor 16 bits.
@@ -62,7 +77,7 @@ def read_picture(path: Path) -> Pixels:
     except (cv2.error, MemoryError) as error:
         found = f"{len(data)} bytes that cannot be decoded ({type(error).__name__})"
     raise SourceError(
-        expected=f"a whole picture (PNG, JPEG, WebP, BMP, TIFF) in '{path}'",
+        expected=f"a whole picture (PNG, JPEG, WebP, BMP, TIFF) in {name}",
         found=found,
         do="check that it opens in an image viewer, and copy or download it again",
     )
@@ -73,11 +88,11 @@ def looks_like_picture(path: Path) -> bool:
     return cv2.haveImageReader(str(path))
 
 
-def check_area(path: Path, width: int, height: int) -> None:
+def check_area(name: str, width: int, height: int) -> None:
     """Raise SourceError for a picture of ``width`` x ``height`` pixels that is over MAX_PIXELS."""
     if width * height > MAX_PIXELS:
         raise SourceError(
-            expected=f"at most {MAX_PIXELS // 1_000_000} megapixels in '{path}'",
+            expected=f"at most {MAX_PIXELS // 1_000_000} megapixels in {name}",
             found=f"{width} x {height} pixels ({width * height / 1e6:.0f} megapixels)",
             do="scale it down first",
         )

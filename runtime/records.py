@@ -102,13 +102,15 @@ class Result:
             stop at the policy's first look; None where no policy looked, or where its table has
             no regional actions or no stop.
         raw_caption: what the undefended model would have said (with compare), else None.
-        stage_ms: milliseconds by stage: preprocess, encode, policy, perturb, decode, and those of
-            the check: screen, examine, answer.
+        stage_ms: milliseconds by stage: gate, preprocess, encode, policy, perturb, decode, and
+            those of the check: screen, examine, answer.
         total_ms: milliseconds from the frame to its caption, the comparison left out.
         within_budget: whether total_ms kept the budget; None without a budget.
         degraded: what was given up to keep the budget: ``policy_steps``, ``retries``,
             ``caption_length`` or ``caption``.
         held_for: for a held caption, the number of frames since it was made.
+        unchanged_for: where the picture stood still and the last caption with it, the number of
+            frames since that was made.
         source: the file or stream that the frame came from.
     """
 
@@ -124,6 +126,7 @@ class Result:
     within_budget: bool | None = None
     degraded: tuple[str, ...] = ()
     held_for: int | None = None
+    unchanged_for: int | None = None
     source: str | None = None
     opinion: Opinion | None = None
     speaker: Speaker = "suspect"
@@ -148,6 +151,7 @@ class Result:
         optional = {
             "raw_caption": self.raw_caption,
             "held_for": self.held_for,
+            "unchanged_for": self.unchanged_for,
             "source": self.source,
             "opinion": None if self.opinion is None else _opinion_to_json(self.opinion),
             "speaker": None if self.opinion is None else self.speaker,

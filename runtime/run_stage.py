@@ -2,72 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
 
-from srd_edge.errors import UsageError
 from srd_edge.runtime.defender import Defender
+from srd_edge.runtime.live_source import Patience
+from srd_edge.runtime.outputs import check_sources_are_safe, open_page, open_sinks
+from srd_edge.runtime.run_config import RunConfig
 from srd_edge.runtime.runner import Summary, Tally, progress_bar, run
-from srd_edge.runtime.sessions import Provider
-from srd_edge.runtime.sinks import STANDARD_OUTPUT, AnnotatedVideo, JsonLines, Sink
-from srd_edge.runtime.sources import DEMO, DEMO_CLIP, Kind, Source, open_source
-from srd_edge.runtime.stills import AnnotatedPicture, AnnotatedPictures, form_of
-
-
-@dataclass(frozen=True, slots=True)
-class RunConfig:
-    """What is captioned, how, and where the results go.
-
-    Args:
-        source: SRC as in ``srd_edge.runtime.sources``.
-        kind: what the user takes it for.
-        bundle: a directory; None for the built-in one.
-        budget_ms: most milliseconds from a frame to its caption; None for as long as it takes.
-        every: caption every Nth frame.
-        max_frames: stop after so many captions; None for all.
-        provider: the execution provider.
-        strict: whether a late frame or a missing provider is an error.
-        defend: False captions every frame as it is.
-        compare: also ask what the undefended model would have said.
-        output: file of JSON lines, "-" for standard output; None for that too, unless annotating.
-        annotate: a video, a picture (of the only frame) or a folder (a picture a frame), or None.
-        quiet: no progress bar and no summary.
-
-    Raises:
-        UsageError: for a name to annotate that is none of these, or two outputs in one file.
-    """
-
-    source: str
-    kind: Kind = "any"
-    bundle: Path | None = None
-    budget_ms: float | None = None
-    every: int = 1
-    max_frames: int | None = None
-    provider: Provider = "auto"
-    strict: bool = False
-    defend: bool = True
-    compare: bool = False
-    output: str | None = None
-    annotate: str | None = None
-    quiet: bool = False
-
-    def __post_init__(self) -> None:
-        if self.annotate is not None:
-            form_of(self.annotate)
-        if len(set(self.outputs)) < len(self.outputs):
-            raise UsageError(
-                expected="outputs that differ from each other",
-                found=f"'{self.outputs[0]}' twice",
-                do="choose another name with -o or --annotate",
-            )
-
-    @property
-    def outputs(self) -> tuple[Path, ...]:
-        """What will be written, files or a folder, resolved."""
-        names = (self.output, self.annotate)
-        return tuple(Path(name).resolve() for name in names if name not in (None, STANDARD_OUTPUT))
+from srd_edge.runtime.sinks import Sink
+from srd_edge.runtime.source import Source
+from srd_edge.runtime.sources import open_sources
 
 
 def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
@@ -75,7 +20,8 @@ def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
 
     Args:
         config: of the run.
-        say: told in one line when the provider is not the one asked for.
+        say: told in a line where the live page is, if the provider is not the one asked for, and
+            when a live source is lost and when it is back.
 
     Raises:
         SrdEdgeError: as ``Defender.load``, ``open_source``, the sinks and ``runner.run``; and
@@ -83,24 +29,51 @@ def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
             several frames were to be annotated in one picture.
         BrokenPipeError: when the reader of standard output has gone.
     """
+    patience = Patience(stall_s=config.stall_s, attempts=config.reconnect)
     defender = Defender.load(
         config.bundle,
         budget_ms=config.budget_ms,
+        gate_level=config.gate,
         provider=config.provider,
         strict=config.strict,
         defend=config.defend,
     )
     if defender.fallback is not None:
         say(defender.fallback)
-    tally = Tally()
     with ExitStack() as stack:
         source = stack.enter_context(
-            open_source(
-                config.source, kind=config.kind, every=config.every, max_frames=config.max_frames
+            open_sources(
+                config.sources,
+                kind=config.kind,
+                every=config.every,
+                max_frames=config.max_frames,
+                patience=patience,
+                say=say,
             )
         )
-        _check_sources_are_safe(source, config)
-        sinks = _open_sinks(config, source)
+        check_sources_are_safe(source, config)
+        sinks: list[Sink] = []
+        for sink in open_sinks(config, source, say):
+            stack.callback(sink.close)  # a later one may not open
+            sinks.append(sink)
+        page = open_page(config, source, defender.provider)
+        if page is not None:
+            stack.callback(page.stop)
+            say(f"srd-edge: live page at {page.url}")
+            sinks.append(page)
+        summary = _captioned(config, source, defender, sinks)
+        if page is not None:
+            say("srd-edge: the run has ended; its page stays until Ctrl-C")
+            page.wait()
+        return summary
+
+
+def _captioned(
+    config: RunConfig, source: Source, defender: Defender, sinks: Sequence[Sink]
+) -> Summary:
+    """The run between its progress bar and its summary, which comes whatever ends it."""
+    tally = Tally()
+    with ExitStack() as stack:
         progress = None
         if not config.quiet:
             stack.callback(_print_summary, tally)
@@ -114,49 +87,6 @@ def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
             progress=progress,
             tally=tally,
         )
-
-
-def _check_sources_are_safe(source: Source, config: RunConfig) -> None:
-    # "demo" names no file, so a folder may have that name.
-    read = (DEMO_CLIP.resolve(),) if config.source == DEMO else source.paths
-    folders = {path.parent for path in read if path.is_file()}
-    for path in config.outputs:
-        if path in read or path in folders:
-            raise UsageError(
-                expected="outputs that are not among the files to be read, nor their folder",
-                found=f"'{path}' in '{config.source}'",
-                do="choose another name with -o or --annotate, or move it out of the source",
-            )
-
-
-def _open_sinks(config: RunConfig, source: Source) -> list[Sink]:
-    """The sinks; none touches its file before the first frame, so none is closed before it."""
-    sinks: list[Sink] = []
-    if config.output is not None or config.annotate is None:
-        sinks.append(JsonLines(config.output or STANDARD_OUTPUT))
-    if config.annotate is not None:
-        sinks.append(_annotating(config, config.annotate, source))
-    return sinks
-
-
-def _annotating(config: RunConfig, name: str, source: Source) -> Sink:
-    form = form_of(name)
-    if form == "video":
-        return AnnotatedVideo(name, source.fps)
-    if form == "folder":
-        # The list or folder that was asked for is among the paths too, unless it is all there is.
-        asked = Path(config.source).expanduser().resolve()
-        only = next((path.name for path in source.paths if path != asked), asked.name)
-        reserved = {*source.paths, *config.outputs}
-        return AnnotatedPictures(name, only="live" if source.live else only, reserved=reserved)
-    if source.frames != 1 and config.max_frames != 1:
-        count = "an unknown number" if source.frames is None else str(source.frames)
-        raise UsageError(
-            expected=f"a single frame for the picture '{name}'",
-            found=f"{count} in '{config.source}'",
-            do="name a folder (with / at its end) or a video, or add --max-frames 1",
-        )
-    return AnnotatedPicture(name)
 
 
 def _print_summary(tally: Tally) -> None:

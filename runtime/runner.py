@@ -14,8 +14,8 @@ import numpy as np
 from srd_edge.errors import RunError
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.records import Result
-from srd_edge.runtime.sinks import Sink
-from srd_edge.runtime.sources import Source
+from srd_edge.runtime.sinks import Lossy, Sink
+from srd_edge.runtime.source import Arrivals, Source
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,10 +29,11 @@ Progress: TypeAlias = Callable[[int], None]
 class Captioner(Protocol):
     """What turns a frame into a result; the real one is ``srd_edge.runtime.defender.Defender``."""
 
-    def caption(self, frame: Frame, *, compare: bool = False) -> Result: ...
+    def caption(self, frame: Frame, *, compare: bool = False, source: int = 0) -> Result:
+        """Caption a frame; what is known of earlier ones is known of its own source alone."""
 
-    def forget(self) -> None:
-        """Drop what is known of earlier frames: those that follow are from another file."""
+    def forget(self, source: int = 0) -> None:
+        """Drop what is known of a source's earlier frames: the next is from another file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,8 @@ class Summary:
         stage_ms: mean ms by stage, over the frames in which it ran.
         late: frames that did not keep the budget.
         degraded: frames by what was given up in them.
+        lost: results that were not delivered, by sink; sinks that lost none are left out.
+        arrivals: what a live source passed over, and how often it was got back.
     """
 
     frames: int
@@ -59,6 +62,8 @@ class Summary:
     stage_ms: Mapping[str, float]
     late: int
     degraded: Mapping[str, int]
+    lost: Mapping[str, int] = field(default_factory=dict)
+    arrivals: Arrivals = field(default_factory=Arrivals)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; times rounded to microseconds."""
@@ -71,6 +76,9 @@ class Summary:
             "stage_ms": {name: round(ms, 3) for name, ms in self.stage_ms.items()},
             "late": self.late,
             "degraded": dict(self.degraded),
+            "lost": dict(self.lost),
+            "passed_over": self.arrivals.passed_over,
+            "reconnections": self.arrivals.reconnections,
         }
 
     def table(self) -> Table:
@@ -95,6 +103,12 @@ class Summary:
             table.add_row("over the budget", f"{self.late} frames")
         if self.degraded:
             table.add_row("given up", _listed(self.degraded))
+        for sink, count in self.lost.items():
+            table.add_row("not delivered", f"{count} results to {sink}")
+        if self.arrivals.passed_over:
+            table.add_row("passed over", f"{self.arrivals.passed_over} frames for newer ones")
+        if self.arrivals.reconnections:
+            table.add_row("reconnected", f"{self.arrivals.reconnections} times")
         return table
 
 
@@ -107,9 +121,11 @@ class Tally:
     captions_changed: int = 0
     late: int = 0
     degraded: Counter[str] = field(default_factory=Counter)
+    lost: Counter[str] = field(default_factory=Counter)
     total_ms: array[float] = field(default_factory=lambda: array("d"))
     stage_sum_ms: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     stage_runs: Counter[str] = field(default_factory=Counter)
+    arrivals: Arrivals = field(default_factory=Arrivals)
 
     def add(self, result: Result) -> None:
         self.total_ms.append(result.total_ms)
@@ -123,6 +139,15 @@ class Tally:
             self.stage_sum_ms[stage] += ms
             self.stage_runs[stage] += 1
 
+    def count_lost(self, sinks: Sequence[Sink]) -> None:
+        """Note what each sink has lost, once all are closed."""
+        for sink in sinks:
+            if isinstance(sink, Lossy) and sink.lost:
+                self.lost[sink.name] += sink.lost
+
+    def note_arrivals(self, source: Source) -> None:
+        self.arrivals = source.arrivals
+
     def summary(self) -> Summary:
         times = np.asarray(self.total_ms)
         ranks = np.percentile(times, PERCENTILES) if len(times) else ()
@@ -135,6 +160,8 @@ class Tally:
             stage_ms={name: ms / self.stage_runs[name] for name, ms in self.stage_sum_ms.items()},
             late=self.late,
             degraded=dict(self.degraded),
+            lost=dict(self.lost),
+            arrivals=self.arrivals,
         )
 
 
@@ -153,7 +180,8 @@ def run(
     The source and the sinks are closed at the end, whatever ends it.
 
     Args:
-        source: gone through once. If it has several files, each result says which it is from.
+        source: gone through once. If it has several files or is several sources, each result says
+            which it is from.
         defender: captions one frame at a time.
         sinks: written in this order.
         compare: also ask what the undefended model would have said.
@@ -169,15 +197,17 @@ def run(
     """
     tally = Tally() if tally is None else tally
     with contextlib.ExitStack() as closing:
+        closing.callback(tally.count_lost, sinks)
         for sink in reversed(sinks):
             closing.callback(sink.close)
         closing.callback(source.close)
-        file: str | None = None
+        closing.callback(tally.note_arrivals, source)
+        files: dict[int, str] = {}
         for sourced in source:
-            if sourced.file != file:
-                defender.forget()
-                file = sourced.file
-            result = defender.caption(sourced.frame, compare=compare)
+            if sourced.file != files.get(sourced.source):
+                defender.forget(sourced.source)
+                files[sourced.source] = sourced.file
+            result = defender.caption(sourced.frame, compare=compare, source=sourced.source)
             if source.files > 1:
                 result = replace(result, source=sourced.file)
             for sink in sinks:

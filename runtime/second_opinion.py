@@ -19,6 +19,7 @@ a reference captioner refuses what it would have had examined.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from srd_edge.kernels.frames import Frame, Pixels
 from srd_edge.runtime.budget import FrameTimer, StageCosts
@@ -30,6 +31,9 @@ from srd_edge.runtime.language import OnnxLanguageModel
 from srd_edge.runtime.records import Opinion
 from srd_edge.runtime.reference import ReferenceCaptioner
 from srd_edge.runtime.sessions import Provider
+
+_CAPTIONS_KEPT: Final = 4096
+"""Whose likelihood as a sentence is remembered."""
 
 
 class SecondOpinion:
@@ -49,13 +53,29 @@ class SecondOpinion:
         self.reference: ReferenceCaptioner | None = None
         if spec.reference:
             self.reference = ReferenceCaptioner(bundle, provider, strict=strict)
+        self._expected: dict[tuple[str, bool], float] = {}
 
     def at(self, frame: Frame, timer: FrameTimer, *, perturbed: bool = False) -> FrameOpinion:
         """Ready to judge captions of ``frame``, which the suspect saw as it is or perturbed."""
         return FrameOpinion(self, frame, timer, wary=perturbed and self.spec.peer)
 
+    def knows(self, said: Generated) -> bool:
+        """Whether the language model has been asked for this caption before."""
+        return (said.text, said.ended) in self._expected
+
+    def expected(self, said: Generated) -> float:
+        """How likely a caption is as a sentence, in nats: in a video, often the last frame's."""
+        key = said.text, said.ended
+        if key not in self._expected:
+            if len(self._expected) == _CAPTIONS_KEPT:
+                self._expected.clear()
+            likely = self.language.log_probability(said.text, finished=said.ended)
+            self._expected[key] = likely
+        return self._expected[key]
+
     def rehearse(self, frame: Frame, said: Generated, timer: FrameTimer, costs: StageCosts) -> None:
         """Run everything once, so that its costs are known."""
+        self._expected.clear()
         here = self.at(frame, timer)
         here.screen(said)
         if self.reference is not None:
@@ -110,9 +130,8 @@ class FrameOpinion:
 
     def screen(self, said: Generated) -> float:
         """The information in a caption, in nats."""
-        with self.timer.stage("screen"):
-            expected = self.by.language.log_probability(said.text, finished=said.ended)
-        return said.log_probability - expected
+        with self.timer.stage("screen", learn=not self.by.knows(said)):
+            return said.log_probability - self.by.expected(said)
 
     def contradiction(self, said: Generated) -> float:
         """The log-likelihood ratio against the reference captioner, in nats."""

@@ -1,4 +1,4 @@
-"""Where results go: JSON lines, and an annotated video for eyes; `stills.py` has pictures.
+"""Where results go: JSON lines, and an annotated video for eyes.
 
 Both refuse what they cannot write before the first frame, touch no file until it comes, and leave
 something useful behind when the run is killed: whole lines, and (as .webm or .avi) a video that
@@ -13,7 +13,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -30,7 +30,8 @@ STANDARD_OUTPUT: Final = "-"
 CODECS: Final = {".webm": "VP80", ".mp4": "mp4v", ".avi": "MJPG"}
 """FourCC by suffix. VP80 since OpenCV's VP90 encodes twenty times slower."""
 
-_FALLBACK_FPS: Final = 5.0
+FALLBACK_FPS: Final = 5.0
+"""Of what has no frame rate: slow enough to look at pictures."""
 _SPARE_BYTES: Final = 1 << 20
 
 
@@ -39,6 +40,19 @@ class Sink(Protocol):
 
     def write(self, frame: Frame, result: Result) -> None: ...
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Lossy(Protocol):
+    """A sink that loses results rather than hold up the run, and counts them."""
+
+    @property
+    def name(self) -> str:
+        """What people know it by; nothing secret is in it."""
+
+    @property
+    def lost(self) -> int:
+        """How many results were not delivered and will not be."""
 
 
 class JsonLines:
@@ -55,7 +69,7 @@ class JsonLines:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._name = "standard output" if str(path) == STANDARD_OUTPUT else f"'{path}'"
+        self._name = "standard output" if str(path) == STANDARD_OUTPUT else Path(path)
         self._path = Path(path)
         self._is_file = str(path) != STANDARD_OUTPUT
         self._file: io.FileIO | None = None
@@ -74,11 +88,7 @@ class JsonLines:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise RunError(
-                expected=f"to write frame {result.frame} to {self._name}",
-                found=error.strerror or type(error).__name__,
-                do="free some space, or write elsewhere; the lines before it are whole",
-            ) from error
+            raise write_failed(f"frame {result.frame}", self._name, error) from error
 
     def close(self) -> None:
         """Close the file; without a single frame there is none."""
@@ -101,7 +111,7 @@ class AnnotatedVideo:
 
     def __init__(self, path: str | Path, fps: float | None = None) -> None:
         self._path = Path(path)
-        self._codec, self._fps = codec_for(path), fps or _FALLBACK_FPS
+        self._codec, self._fps = codec_for(path), fps or FALLBACK_FPS
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self._compare = False
@@ -183,6 +193,15 @@ def check_writable(path: Path) -> None:
             target.unlink()
     except OSError as error:
         raise _not_writable(path, error) from error
+
+
+def write_failed(what: str, where: Path | str, error: OSError) -> RunError:
+    """The error for a text file that takes no more, all of it up to there being whole."""
+    return RunError(
+        expected=f"to write {what} to " + (where if isinstance(where, str) else f"'{where}'"),
+        found=error.strerror or type(error).__name__,
+        do="free some space, or write elsewhere; what came before it is whole",
+    )
 
 
 def letterbox(picture: Pixels, width: int, height: int) -> Pixels:

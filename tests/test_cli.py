@@ -9,12 +9,14 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -241,11 +243,23 @@ def test_a_bundle_without_a_policy_runs_only_undefended(
         ("--image", "x.png", "--budget-ms", "0"),
         ("--image", "x.png", "--budget-ms", "nan"),
         ("--image", "x.png", "--every", "0"),
+        ("--image", "x.png", "--stall-s", "0"),
+        ("--video", "x.png", "--video", "x.png"),
+        ("--video", "x.png", "--video", "."),
+        ("--video", "raw:640"),
         ("--image", "x.png", "--provider", "abacus"),
         ("--image", "x.png", "--annotate", "out.gif"),
         ("--image", "x.png", "--annotate", "x.png"),
         ("--image", "x.png", "-o", "x.png"),
         ("--image", "x.png", "-o", "out.avi", "--annotate", "out.avi"),
+        ("--image", "x.png", "--srt", "out.txt"),
+        ("--image", "x.png", "--serve", "no port"),
+        ("--image", "x.png", "--metrics", "99999"),
+        ("--image", "x.png", "--mqtt", "mqtt://host"),
+        ("--image", "x.png", "--sink", "nobody"),
+        ("--image", "x.png", "--webhook", "ftp://host/"),
+        ("--image", "x.png", "--serve", "0", "--token", "short"),
+        ("--image", "x.png", "--annotate", "out.png", "--srt", "x.srt", "-o", "x.srt"),
         ("--image", "x.png", "--frobnicate"),
     ],
     ids=" ".join,
@@ -480,6 +494,67 @@ def test_ctrl_c_leaves_whole_lines(toy_bundle: Path, tmp_path: Path) -> None:
     frames = [result["frame"] for result in parsed(out.read_text())]
     assert frames == list(range(len(frames)))
     assert 0 < len(frames) < 4000
+
+
+def test_a_killed_run_leaves_whole_lines_and_cues(toy_bundle: Path, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "long.avi", frames=4000, size=(32, 32))
+    out, srt = tmp_path / "out.jsonl", tmp_path / "out.srt"
+    run = ("run", "--video", clip, "--bundle", toy_bundle, "-o", out, "--srt", srt, "--quiet")
+    process = subprocess.Popen([*COMMAND, *map(str, run)])
+    give_up = time.monotonic() + 60
+    while not srt.exists() or out.stat().st_size < 20_000:
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    process.kill()
+    assert process.wait(timeout=60) == -signal.SIGKILL
+    frames = [result["frame"] for result in parsed(out.read_text())]
+    assert frames == list(range(len(frames)))
+    assert 0 < len(frames) < 4000
+    cues = srt.read_text().split("\n\n")
+    assert cues.pop() == "", "the last cue is whole"
+    for number, cue in enumerate(cues, start=1):
+        lines = cue.split("\n")
+        assert (lines[0], len(lines)) == (str(number), 3)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_ends_the_run(srd_edge: SrdEdge, toy_bundle: Path, tmp_path: Path) -> None:
+    picture = write_picture(tmp_path / "picture.png")
+    run = ("run", "--image", picture, "--bundle", toy_bundle, "--quiet")
+    assert_refused(srd_edge(*run, "-o", "/dev/full"), 1, "No space left", "frame 0")
+
+
+class Receiver(BaseHTTPRequestHandler):
+    taken: ClassVar[list[Any]] = []
+
+    def do_POST(self) -> None:
+        self.taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_results_go_wherever_they_are_asked_for(
+    srd_edge: SrdEdge, toy_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    clip = write_clip(tmp_path / "clip.avi")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        hook = f"http://127.0.0.1:{server.server_port}/"
+        run = ("run", "--video", clip, "--bundle", toy_bundle, "--quiet", "--webhook", hook)
+        only = srd_edge(*run)
+        assert (only.code, only.out, only.err) == (0, "", "")
+        several = srd_edge(*run, "-o", "-", "--srt", tmp_path / "out.srt", "--metrics", "0")
+        server.shutdown()
+    assert several.code == 0
+    assert several.err.startswith("srd-edge: metrics at http://127.0.0.1:")
+    assert [result["frame"] for result in Receiver.taken] == [*range(10), *range(10)]
+    assert Receiver.taken[10:] == several.results
+    assert (tmp_path / "out.srt").read_text().startswith("1\n00:00:00,000 --> ")
 
 
 def test_a_real_process_says_one_line(toy_bundle: Path, tmp_path: Path) -> None:

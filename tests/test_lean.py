@@ -16,10 +16,14 @@ HEAVY = {
     "gymnasium",
     "onnx",
     "onnxscript",
+    "paho",
+    "prometheus_client",
     "pycocoevalcap",
     "safetensors",
+    "starlette",
     "torch",
     "transformers",
+    "uvicorn",
 }
 IMPORT_ALL = """
 import importlib, json, pkgutil, sys

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -28,6 +29,31 @@ def recorded() -> Callable[[str], dict[str, Any]]:
         return data
 
     return read
+
+
+_CODECS = {".webm": "VP80", ".mp4": "mp4v", ".avi": "MJPG", ".mkv": "MJPG"}
+
+
+def _write_clip(
+    path: Path, frames: int = 30, size: tuple[int, int] = (96, 64), first: int = 0
+) -> Path:
+    fourcc = cv2.VideoWriter.fourcc(*_CODECS[path.suffix])
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, fourcc, 10.0, size)
+    assert writer.isOpened()
+    for index in range(first, first + frames):
+        writer.write(np.full((size[1], size[0], 3), 20 + index * 37 % 200, np.uint8))
+    writer.release()
+    return path
+
+
+@pytest.fixture(scope="session")
+def write_clip() -> Callable[..., Path]:
+    """Writes a clip at 10 frames a second: (path, frames=30, size=(96, 64), first=0).
+
+    Frame i of it is grey, ``20 + (first + i) * 37 % 200`` bright, which tells it from its
+    neighbours in spite of a lossy codec.
+    """
+    return _write_clip
 
 
 @dataclass(frozen=True)

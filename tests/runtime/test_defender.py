@@ -245,6 +245,19 @@ def test_no_caption_is_held_across_files(bundle: Bundle, clock: Clock) -> None:
     assert (held.verdict, held.caption, held.held_for) == ("held", None, None)
 
 
+def test_no_caption_is_held_across_sources(bundle: Bundle, clock: Clock) -> None:
+    policy = Fixed((FIRST,), clock)
+    defender = Defender(bundle, policy=policy, budget=LatencyBudget(60), clock=clock)
+    trusted = [defender.caption(Frame(picture(n), 7 * n), source=n).caption for n in (0, 1)]
+    assert all(trusted)
+    policy.cost_ms = 1e3
+    defender.caption(Frame(picture(3), 8), source=1)
+    defender.forget(0)
+    held = [defender.caption(Frame(picture(3), 10), source=n) for n in (0, 1, 2)]
+    assert [result.caption for result in held] == [None, trusted[1], None]
+    assert [result.held_for for result in held] == [None, 3, None]
+
+
 def test_a_cold_first_run_is_not_what_a_stage_costs(bundle: Bundle, clock: Clock) -> None:
     @dataclass
     class ColdOnce(Fixed):

@@ -17,7 +17,7 @@ from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.records import Result
 from srd_edge.runtime.runner import Tally, progress_bar, run
 from srd_edge.runtime.sinks import AnnotatedVideo, JsonLines
-from srd_edge.runtime.sources import open_source
+from srd_edge.runtime.sources import open_source, open_sources
 
 
 @dataclass
@@ -27,11 +27,15 @@ class Brightness:
     late_every: int = 5
     before: Callable[[Frame], None] | None = None
     forgotten: int = 0
+    forgotten_of: list[int] = field(default_factory=list)
+    captioned_of: list[int] = field(default_factory=list)
 
-    def forget(self) -> None:
+    def forget(self, source: int = 0) -> None:
         self.forgotten += 1
+        self.forgotten_of.append(source)
 
-    def caption(self, frame: Frame, *, compare: bool = False) -> Result:
+    def caption(self, frame: Frame, *, compare: bool = False, source: int = 0) -> Result:
+        self.captioned_of.append(source)
         if self.before is not None:
             self.before(frame)
         is_dark = frame.pixels.mean() < 100
@@ -104,6 +108,9 @@ def test_every_frame_reaches_every_sink_and_is_counted(pictures: Path, tmp_path:
         "stage_ms": {"encode": 2.0, "decode": 4.0},
         "late": 2,
         "degraded": {"second_view": 2},
+        "lost": {},
+        "passed_over": 0,
+        "reconnections": 0,
     }
     json.dumps(summary.to_json())
 
@@ -130,6 +137,19 @@ def test_the_defender_forgets_between_files_not_between_frames(tmp_path: Path) -
     defender = Brightness(before=lambda _: forgotten.append(defender.forgotten))
     run(open_source(str(tmp_path)), defender, [])
     assert forgotten == [1, 1, 1, 2, 2, 2]
+
+
+def test_each_source_is_remembered_and_forgotten_for_itself(pictures: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (pictures / "9.png").rename(other / "9.png")
+    (pictures / "8.png").rename(other / "8.png")
+    defender, kept = Brightness(), Kept()
+    run(open_sources([str(pictures), str(other)]), defender, [kept])
+    assert sorted(defender.captioned_of) == sorted(defender.forgotten_of) == [0] * 8 + [1] * 2
+    said = [(result.source, result.frame) for result in kept.results]
+    assert [frame for name, frame in said if "other" not in str(name)] == list(range(8))
+    assert [frame for name, frame in said if "other" in str(name)] == [0, 1]
 
 
 def test_a_late_frame_is_an_error_when_strict(pictures: Path) -> None:
@@ -170,6 +190,26 @@ def test_every_sink_is_closed_even_if_one_breaks(pictures: Path) -> None:
     with pytest.raises(RunError, match="none"):
         run(open_source(str(pictures)), Brightness(), [first, broken, last])
     assert (first.closed, broken.closed, last.closed) == (1, 1, 1)
+
+
+class Leaky(Kept):
+    name, lost = "leaky", 0
+
+    def close(self) -> None:
+        super().close()
+        self.lost = 3
+
+
+def test_what_sinks_lose_is_counted_when_they_are_closed(pictures: Path) -> None:
+    tally = Tally()
+    with pytest.raises(RunError, match="none"):
+        run(open_source(str(pictures)), Brightness(), [Leaky(), Broken()], tally=tally)
+    assert tally.summary().to_json()["lost"] == {"leaky": 3}
+    summary = run(open_source(str(pictures)), Brightness(), [Kept(), Leaky()])
+    assert summary.lost == {"leaky": 3}
+    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    console.print(summary.table())
+    assert "3 results to leaky" in console.export_text()
 
 
 def test_the_table_is_for_people(pictures: Path) -> None:

@@ -345,3 +345,40 @@ def test_only_a_whole_answer_tells_what_one_costs(
     if answer is not None:
         assert answer.finished is finished
         assert answer.text.split() == whole.text.split()[: len(answer.text.split())]
+
+
+def test_the_language_model_is_asked_once_for_a_caption(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bundle.manifest.check is not None
+    opinion = SecondOpinion(bundle, bundle.manifest.check, "cpu", strict=True)
+    asked: list[str] = []
+    honest = opinion.language.log_probability
+
+    def noting(text: str, *, finished: bool = True) -> float:
+        asked.append(text)
+        return honest(text, finished=finished)
+
+    monkeypatch.setattr(opinion.language, "log_probability", noting)
+    said, costs = said_of(bundle), StageCosts()
+    for _ in range(3):
+        here = opinion.at(FRAME, FrameTimer(LatencyBudget(), costs))
+        expected = said.log_probability - honest(said.text, finished=said.ended)
+        assert here.screen(said) == expected
+    assert asked == [said.text]
+    # One that came to its end is another question, and a rehearsal asks anew.
+    ended = replace(said, log_probabilities=(*said.log_probabilities, -1.0))
+    assert ended.ended != said.ended
+    here.screen(ended)
+    opinion.rehearse(FRAME, said, FrameTimer(LatencyBudget(), costs), costs)
+    assert asked == [said.text] * 3
+
+
+def test_what_was_remembered_teaches_nothing_about_costs(bundle: Bundle) -> None:
+    assert bundle.manifest.check is not None
+    opinion = SecondOpinion(bundle, bundle.manifest.check, "cpu", strict=True)
+    said, costs = said_of(bundle), StageCosts()
+    opinion.at(FRAME, FrameTimer(LatencyBudget(), costs)).screen(said)
+    learned = costs.means_ms["screen"]
+    opinion.at(FRAME, FrameTimer(LatencyBudget(), costs)).screen(said)
+    assert costs.means_ms["screen"] == learned

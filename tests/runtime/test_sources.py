@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import shutil
 import struct
 import subprocess
 import sys
-import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +16,17 @@ import pytest
 from numpy.typing import NDArray
 
 from srd_edge.errors import SourceError, UsageError
-from srd_edge.kernels.frames import Frame
-from srd_edge.runtime import sources
-from srd_edge.runtime.clips import read_stream
+from srd_edge.runtime import found_files
 from srd_edge.runtime.containers import missing_bytes
-from srd_edge.runtime.reader_thread import ReaderThread, SourcedFrame
+from srd_edge.runtime.source import SourcedFrame
 from srd_edge.runtime.sources import open_source
 
-SHARED = Path(os.environ.get("SRD_EDGE_SHARED", Path(__file__).parents[3] / "shared"))
-CODECS = {".webm": "VP80", ".mp4": "mp4v", ".avi": "MJPG", ".mkv": "MJPG"}
+WriteClip = Callable[..., Path]
 
 
 def grey(index: int) -> int:
     """Brightness that tells frame ``index`` from its neighbours, lossy codecs or not."""
     return 20 + index * 37 % 200
-
-
-def write_clip(
-    path: Path, frames: int = 30, size: tuple[int, int] = (96, 64), first: int = 0
-) -> Path:
-    fourcc = cv2.VideoWriter.fourcc(*CODECS[path.suffix])
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, fourcc, 10.0, size)
-    assert writer.isOpened()
-    for index in range(first, first + frames):
-        writer.write(np.full((size[1], size[0], 3), grey(index), np.uint8))
-    writer.release()
-    return path
 
 
 def write_picture(path: Path, value: int = 90, size: tuple[int, int] = (20, 10)) -> Path:
@@ -74,8 +55,10 @@ def assert_refused(spec: str | Path, *words: str, **options: object) -> None:
         assert word in message
 
 
-@pytest.mark.parametrize("suffix", CODECS)
-def test_every_frame_comes_once_and_in_order(tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize("suffix", [".webm", ".mp4", ".avi", ".mkv"])
+def test_every_frame_comes_once_and_in_order(
+    write_clip: WriteClip, tmp_path: Path, suffix: str
+) -> None:
     path = write_clip(tmp_path / f"clip{suffix}", frames=40)
     with open_source(str(path), kind="video") as source:
         assert (source.frames, source.fps, source.files, source.live) == (40, 10.0, 1, False)
@@ -89,7 +72,7 @@ def test_every_frame_comes_once_and_in_order(tmp_path: Path, suffix: str) -> Non
     assert missing_bytes(path) == 0
 
 
-def test_every_nth_frame_keeps_its_number(tmp_path: Path) -> None:
+def test_every_nth_frame_keeps_its_number(write_clip: WriteClip, tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.avi", frames=31)
     with open_source(str(path), every=4, max_frames=5) as source:
         assert source.frames == 5
@@ -105,7 +88,9 @@ def test_counts_below_one_are_a_usage_error(option: str) -> None:
         open_source("demo", **{option: 0})  # type: ignore[arg-type]
 
 
-def test_numbers_run_on_over_the_files_of_a_directory(tmp_path: Path) -> None:
+def test_numbers_run_on_over_the_files_of_a_directory(
+    write_clip: WriteClip, tmp_path: Path
+) -> None:
     write_picture(tmp_path / "10 last.png")
     write_clip(tmp_path / "9 über spät.avi", frames=3)
     write_picture(tmp_path / "1.jpg", size=(5, 7))
@@ -146,7 +131,9 @@ def test_a_name_with_glob_characters_is_a_file_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a:b.avi", "shot_001.avi", "100%d.avi", "日本 語.avi"])
-def test_odd_names_of_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_odd_names_of_clips(
+    write_clip: WriteClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     write_clip(tmp_path / "x.avi", frames=3).rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     assert len(read_all(name)) == 3
@@ -225,152 +212,29 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
     assert_refused("987", "camera", kind="video")
 
 
-def test_video_is_not_a_picture(tmp_path: Path) -> None:
+def test_video_is_not_a_picture(write_clip: WriteClip, tmp_path: Path) -> None:
     write_clip(tmp_path / "clip.avi", frames=1)
     for spec in (tmp_path / "clip.avi", tmp_path, "0", "rtsp://nowhere/"):
         assert_refused(spec, "--video", kind="image")
 
 
-def test_bad_clips_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "text.mp4").write_text("this is no video\n" * 50)
-    assert_refused(tmp_path / "text.mp4", "no video")
-    (tmp_path / "empty.mp4").touch()
-    assert_refused(tmp_path / "empty.mp4", "an empty file")
-    assert_refused(write_clip(tmp_path / "none.avi", frames=0), "at least one frame")
-    assert_refused(cut(write_clip(tmp_path / "tail.mp4"), 0.6), "cut off", "moov")
-
-
-@pytest.mark.parametrize("suffix", [".webm", ".avi", ".mkv"])
-def test_a_cut_off_clip_gives_what_it_has_then_says_so(tmp_path: Path, suffix: str) -> None:
-    path = cut(write_clip(tmp_path / f"clip{suffix}", frames=90), 0.5)
-    seen: list[int] = []
-    with open_source(str(path)) as source, pytest.raises(SourceError) as caught:
-        seen.extend(item.frame.index for item in source)
-    assert 20 < len(seen) < 70
-    assert seen == list(range(len(seen)))
-    assert f"expected 90 frames in '{path}', found {len(seen)}: the file is cut off" in str(
-        caught.value
-    )
-
-
-def test_a_cut_off_mp4_with_its_index_in_front(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "clip.mp4", frames=60)
-    data = path.read_bytes()
-    boxes, position = {}, 0
-    while position < len(data):
-        length = int.from_bytes(data[position : position + 4], "big")
-        boxes[data[position + 4 : position + 8]] = data[position : position + length]
-        position += length
-    # Moving the index before the data shifts every chunk offset in it by its own length.
-    moov = bytearray(boxes[b"moov"])
-    at = moov.index(b"stco") + 8
-    (entries,) = struct.unpack_from(">I", moov, at)
-    for entry in range(entries):
-        (offset,) = struct.unpack_from(">I", moov, at + 4 + 4 * entry)
-        struct.pack_into(">I", moov, at + 4 + 4 * entry, offset + len(moov))
-    rest = b"".join(box for kind, box in boxes.items() if kind not in (b"ftyp", b"moov"))
-    path.write_bytes(boxes[b"ftyp"] + moov + rest)
-    assert len(read_all(path)) == 60
-    assert_refused(cut(path, 0.7), "60 frames", "cut off")
-
-
-def test_stopping_before_the_cut_is_no_error(tmp_path: Path) -> None:
-    path = cut(write_clip(tmp_path / "clip.webm", frames=90), 0.5)
-    assert len(read_all(path, max_frames=10)) == 10
-
-
-def test_a_clip_whose_size_changes_keeps_its_first_size(tmp_path: Path) -> None:
-    jpegs = []
-    for index in range(12):
-        size = (96, 64) if index < 6 else (160, 60)
-        picture = np.full((size[1], size[0], 3), grey(index), np.uint8)
-        jpegs.append(cv2.imencode(".jpg", picture)[1].tobytes())
-    path = tmp_path / "changes.mjpeg"
-    path.write_bytes(b"".join(jpegs))
-    items = read_all(path)
-    assert [item.frame.pixels.shape for item in items] == [(64, 96, 3)] * 12
-    for item in items:
-        assert abs(int(item.frame.pixels.mean()) - grey(item.frame.index)) <= 4
-
-
-def test_sizes_may_change_between_files(tmp_path: Path) -> None:
+def test_sizes_may_change_between_files(write_clip: WriteClip, tmp_path: Path) -> None:
     write_clip(tmp_path / "1.avi", frames=2)
     write_clip(tmp_path / "2.avi", frames=2, size=(64, 96))
     shapes = [item.frame.pixels.shape[:2] for item in read_all(tmp_path)]
     assert shapes == [(64, 96), (64, 96), (96, 64), (96, 64)]
 
 
-def test_the_demo_is_the_built_in_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "DEMO_CLIP", tmp_path / "demo.webm")
+def test_the_demo_is_the_built_in_clip(
+    write_clip: WriteClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(found_files, "DEMO_CLIP", tmp_path / "demo.webm")
     assert_refused("demo", "install srd-edge again")
     write_clip(tmp_path / "demo.webm", frames=3)
     assert len(read_all("demo")) == 3
 
 
-def frames(number: int | None = None) -> Iterator[SourcedFrame]:
-    for index in itertools.count() if number is None else range(number):
-        yield SourcedFrame(Frame(np.zeros((2, 2, 3), np.uint8), index), "made up")
-
-
-def reader(generator: Iterator[SourcedFrame]) -> ReaderThread:
-    return ReaderThread(
-        generator,  # type: ignore[arg-type]
-        name="made up",
-        files=1,
-        paths=(),
-        frames=None,
-        fps=None,
-        live=False,
-        max_frames=None,
-    )
-
-
-def reader_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "srd-edge reader"]
-
-
-def test_any_exception_of_the_reader_reaches_the_consumer() -> None:
-    def failing() -> Iterator[SourcedFrame]:
-        yield from frames(7)
-        raise ZeroDivisionError("while decoding")
-
-    seen: list[int] = []
-    with reader(failing()) as source, pytest.raises(SourceError, match="ZeroDivisionError: while"):
-        seen.extend(item.frame.index for item in source)
-    assert seen == list(range(7))
-    assert list(source) == []
-    assert not reader_threads()
-
-
-@pytest.mark.parametrize("taken", [0, 1, 9])
-def test_close_ends_the_thread_of_a_consumer_that_stops_early(taken: int) -> None:
-    released = []
-
-    def endless() -> Iterator[SourcedFrame]:
-        try:
-            yield from frames()
-        finally:
-            released.append(True)
-
-    source = reader(endless())
-    assert len(list(itertools.islice(source, taken))) == taken
-    source.close()
-    source.close()
-    assert not reader_threads()
-    assert list(source) == []
-    assert released == ([True] if taken else [])
-
-
-def test_a_stream_that_ends_is_an_error_unless_it_may(tmp_path: Path) -> None:
-    path = str(write_clip(tmp_path / "clip.avi", frames=6))
-    ticks = itertools.count(100.0)
-    stream = read_stream(cv2.VideoCapture(path), "cam", 2, endless=False, clock=lambda: next(ticks))
-    assert [(frame.index, frame.time_s) for frame in stream] == [(0, 1.0), (2, 3.0), (4, 5.0)]
-    with pytest.raises(SourceError, match="its end after 6 frames"):
-        list(read_stream(cv2.VideoCapture(path), "cam", 2, endless=True))
-
-
-def test_the_user_sees_our_one_line_only(tmp_path: Path) -> None:
+def test_the_user_sees_our_one_line_only(write_clip: WriteClip, tmp_path: Path) -> None:
     cut(write_clip(tmp_path / "clip.mp4"), 0.6)
     cut(write_picture(tmp_path / "cut.png", size=(90, 90)), 0.5)
     code = (
@@ -391,45 +255,3 @@ def test_the_user_sees_our_one_line_only(tmp_path: Path) -> None:
     )
     assert len(done.stderr.splitlines()) == 3
     assert all(line.startswith("expected ") for line in done.stderr.splitlines())
-
-
-REAL_CLIPS = sorted((SHARED / "data" / "videos").glob("*.mp4"))
-
-
-@pytest.mark.skipif(not REAL_CLIPS, reason=f"no clips in {SHARED}/data/videos (SRD_EDGE_SHARED)")
-@pytest.mark.parametrize("path", REAL_CLIPS, ids=lambda path: path.stem)
-def test_real_clips_come_whole(path: Path) -> None:
-    capture, sums = cv2.VideoCapture(str(path)), []
-    while (read := capture.read())[0]:
-        sums.append(int(read[1][::8, ::8].sum()))
-    with open_source(str(path)) as source:
-        assert source.frames == len(sums)
-        items = [
-            (i.frame.index, int(i.frame.pixels[::8, ::8].sum()), i.frame.time_s) for i in source
-        ]
-    assert [item[:2] for item in items] == list(enumerate(sums))
-    times = [item[2] for item in items]
-    assert times == sorted(set(times))
-
-
-@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="no ffmpeg to make them with")
-def test_whole_clips_whose_headers_promise_more_frames_are_whole(tmp_path: Path) -> None:
-    """An edit list hides frames; sound that lasts longer stretches the duration."""
-    ffmpeg = ["ffmpeg", "-v", "error", "-y"]
-    clip, whole = write_clip(tmp_path / "clip.mp4", frames=100), tmp_path / "whole.mp4"
-    # One key frame, so that the cut below has to keep, and hide, all frames before it.
-    subprocess.run(
-        [*ffmpeg, "-i", clip, "-c:v", "mpeg4", "-g", "100", "-sc_threshold", "1000000000", whole],
-        check=True,
-    )
-    edited, longer = tmp_path / "edited.mp4", tmp_path / "longer.mkv"
-    subprocess.run(
-        [*ffmpeg, "-ss", "6.5", "-i", whole, "-t", "2", "-c", "copy", edited], check=True
-    )
-    sound = ["-f", "lavfi", "-i", "sine=d=14"]
-    subprocess.run([*ffmpeg, "-i", whole, *sound, "-c:v", "copy", longer], check=True)
-    for path, least in ((edited, 15), (longer, 100)):
-        with open_source(str(path)) as source:
-            promised = source.frames
-            assert promised is not None
-            assert least <= len(list(source)) < promised

@@ -1,0 +1,62 @@
+"""Addresses on the network: where to listen, and how one is shown without what it keeps secret."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from srd_edge.errors import UsageError
+
+_LISTENING: Final = re.compile(r"(?:(\[[0-9A-Fa-f:.]+\]|[^:\[\]\s/]+):)?(\d{1,5})")
+_SECRETS: Final = re.compile(r"(?<=://)[^/?#]*@|[?#].*", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server listens; port 0 for any that is free."""
+
+    host: str
+    port: int
+
+    @property
+    def is_local(self) -> bool:
+        """Whether nobody else can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}/"
+
+
+def parse_address(text: str) -> Address:
+    """``PORT`` on this machine alone, or ``HOST:PORT``.
+
+    Raises:
+        UsageError: for anything else.
+    """
+    match = _LISTENING.fullmatch(text.strip())
+    if match is None or int(match[2]) > 65_535:
+        raise UsageError(
+            expected="a port, or HOST:PORT, to serve on",
+            found=f"'{text}'",
+            do="try 8000, or 0.0.0.0:8000 to be reached from elsewhere",
+        )
+    return Address((match[1] or "127.0.0.1").strip("[]"), int(match[2]))
+
+
+def redacted(address: str) -> str:
+    """``address`` without all that may be a password in it, for one that could not be read."""
+    return without_secrets(re.sub(r"(?<=://).*@", "", address, flags=re.DOTALL))
+
+
+def without_secrets(address: str) -> str:
+    """``address`` without user, password and query; what has no ``://`` is left as it is."""
+    return _SECRETS.sub("", address) if "://" in address else address

@@ -1,0 +1,243 @@
+"""``srd-edge bench``: what a bundle costs on this device, defended beside undefended.
+
+Every frame is captioned by every contestant before the next is read, each goes first in turn, and
+the first frames are left out, so that whatever else the machine does falls on all of them alike.
+What is claimed is a ratio between contestants of one run; milliseconds are this machine's, today.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import numpy as np
+
+from srd_edge import __version__
+from srd_edge.errors import RunError, SourceError
+from srd_edge.kernels.frames import Frame
+from srd_edge.runtime.defender import Defender
+from srd_edge.runtime.records import Result
+from srd_edge.runtime.runner import Progress, Tally
+from srd_edge.runtime.sessions import Provider, usable_cores
+from srd_edge.runtime.sources import open_source
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+SCHEMA: Final = 1
+DEFENDED: Final = "defended"
+UNDEFENDED: Final = "undefended"
+_PACKAGES: Final = ("numpy", "opencv-python-headless", "onnxruntime", "onnxruntime-gpu", "torch")
+_STARTS: Final = 3
+_FRAMES_OF_A_START: Final = 30
+_FRAMES_KEPT: Final = 64
+"""Of the source, in memory: 64 of 1280 x 720 are 177 MB."""
+
+Contestant: TypeAlias = Callable[[Frame], Result]
+
+
+@dataclass(frozen=True, slots=True)
+class BenchConfig:
+    """What is measured.
+
+    Args:
+        bundle: a directory; None for the built-in one.
+        source: SRC as in ``srd_edge.runtime.sources``; its frames are gone through in a circle.
+        frames: how many are captioned by each contestant.
+        warm_up: how many before them do not count.
+        budget_ms: of a frame; None for none.
+        provider, strict: as in ``Defender.load``.
+        start: whether fresh processes are started too, for the time to a first caption and memory.
+    """
+
+    bundle: Path | None = None
+    source: str = "demo"
+    frames: int = 300
+    warm_up: int = 20
+    budget_ms: float | None = None
+    provider: Provider = "auto"
+    strict: bool = False
+    start: bool = True
+
+
+def bench(
+    config: BenchConfig,
+    peers: Mapping[str, Contestant] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measure a bundle; see ``table`` for people.
+
+    Args:
+        config: what is measured.
+        peers: further contestants, by name.
+        progress: told after each frame how many are done.
+
+    Returns:
+        Plain JSON values: ``contestants`` with counts and percentiles of each, ``ratios`` of their
+        times to the undefended captioner's, ``start`` of a fresh process, and what it was measured
+        on and with.
+
+    Raises:
+        SrdEdgeError: as ``Defender.load`` and ``open_source``.
+    """
+    contestants = _ours(config) | dict(peers or {})
+    frames = _frames(config)
+    tallies = {name: Tally() for name in contestants}
+    names = tuple(contestants)
+    for number in range(-config.warm_up, config.frames):
+        frame = frames[number % len(frames)]
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            result = contestants[name](frame)
+            if number >= 0:
+                tallies[name].add(result)
+        if progress is not None:
+            progress(number + config.warm_up + 1)
+    return {
+        "schema": SCHEMA,
+        "srd_edge": __version__,
+        "bundle": "built-in" if config.bundle is None else str(config.bundle),
+        "source": config.source,
+        "size": list(frames[0].pixels.shape[1::-1]),
+        "frames": config.frames,
+        "budget_ms": config.budget_ms,
+        "contestants": {name: _figures(tally) for name, tally in tallies.items()},
+        "ratios": _ratios(tallies),
+        "start": _started(config) if config.start else None,
+        "machine": {
+            "processor": platform.machine(),
+            "cores": usable_cores(),
+            "python": platform.python_version(),
+            "load": round(os.getloadavg()[0], 2),
+        },
+        "versions": _versions(),
+    }
+
+
+def table(report: Mapping[str, Any]) -> Table:
+    """The report for a person, to be printed with a rich Console."""
+    from rich import box
+    from rich.table import Table
+
+    shown = Table(box=box.SIMPLE, pad_edge=False)
+    shown.add_column("ms a frame", style="dim")
+    for name in ("p50", "p90", "p95", "p99", "frames/s", f"of {UNDEFENDED}", "late"):
+        shown.add_column(name, justify="right")
+    for name, found in report["contestants"].items():
+        times = [f"{found['total_ms'][rank]:.1f}" for rank in ("p50", "p90", "p95", "p99")]
+        ratio = report["ratios"].get(name)
+        late = "–" if report["budget_ms"] is None else str(found["late"])
+        rate = f"{found['frames_a_second']:.1f}"
+        shown.add_row(name, *times, rate, "–" if ratio is None else f"{ratio:.2f}", late)
+    for name, found in report["contestants"].items():
+        stages = "   ".join(f"{stage} {ms:.2f}" for stage, ms in found["stage_ms"].items())
+        if stages:
+            shown.add_section()
+            shown.caption = f"{shown.caption or ''}\nmean ms by stage, {name}: {stages}"
+    if (start := report["start"]) is not None:
+        shown.caption = (
+            f"{shown.caption or ''}\nfrom process start to the first caption "
+            f"{start['first_caption_s']:.2f} s; peak memory {start['peak_mb']:.0f} MB"
+        )
+    return shown
+
+
+def _ours(config: BenchConfig) -> dict[str, Contestant]:
+    def opened(*, defend: bool) -> Contestant:
+        return Defender.load(
+            config.bundle,
+            budget_ms=config.budget_ms,
+            provider=config.provider,
+            strict=config.strict,
+            defend=defend,
+        ).caption
+
+    return {DEFENDED: opened(defend=True), UNDEFENDED: opened(defend=False)}
+
+
+def _frames(config: BenchConfig) -> list[Frame]:
+    """The first frames of the source, decoded beforehand: decoding is not what is measured."""
+    with open_source(config.source) as source:
+        frames = [sourced.frame for sourced in islice(source, _FRAMES_KEPT)]
+    if not frames:
+        raise SourceError(
+            expected=f"frames in '{config.source}'", found="none", do="name another source"
+        )
+    return frames
+
+
+def _figures(tally: Tally) -> dict[str, Any]:
+    found = tally.summary().to_json()
+    mean_ms = float(np.mean(tally.total_ms))
+    kept = ("verdicts", "total_ms", "stage_ms", "late", "degraded")
+    return {name: found[name] for name in kept} | {
+        "mean_ms": round(mean_ms, 3),
+        "frames_a_second": round(1e3 / mean_ms, 2),
+    }
+
+
+def _ratios(tallies: Mapping[str, Tally]) -> dict[str, float]:
+    """Median over frames of each contestant's time over the undefended captioner's, same frame."""
+    base = np.asarray(tallies[UNDEFENDED].total_ms)
+    return {
+        name: round(float(np.median(np.asarray(tally.total_ms) / base)), 4)
+        for name, tally in tallies.items()
+        if name != UNDEFENDED
+    }
+
+
+def _started(config: BenchConfig) -> dict[str, float]:
+    """Seconds to the first line of fresh processes (the median), and the most memory of any."""
+    bundle = [] if config.bundle is None else ["--bundle", str(config.bundle)]
+    command = [str(Path(sys.executable).with_name("srd-edge")), "run", "--quiet"]
+    command += ["--video", config.source, "--max-frames", str(_FRAMES_OF_A_START)]
+    command += [*bundle, "--provider", config.provider]
+    runs = [_start(command) for _ in range(_STARTS)]
+    return {
+        "first_caption_s": round(median(seconds for seconds, _ in runs), 3),
+        "peak_mb": round(max(peak for _, peak in runs), 1),
+    }
+
+
+def _start(command: Sequence[str]) -> tuple[float, float]:
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    line = process.stdout.readline()
+    seconds = time.perf_counter() - start
+    process.stdout.read()
+    said = process.stderr.read()
+    _, status, used = os.wait4(process.pid, 0)  # of this child alone
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode or not line:
+        raise RunError(
+            expected=f"a caption from {' '.join(command[:2])} in a process of its own",
+            found=said.decode(errors="replace").strip()[-300:] or f"exit {process.returncode}",
+            do="run that command by itself",
+        )
+    json.loads(line)
+    return seconds, used.ru_maxrss / 1e3
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,180 @@
+"""The page in a browser: it says what the JSON lines say, fits any window, runs no caption."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import subprocess
+import sys
+import urllib.parse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from srd_edge.runtime.live.board import Board
+
+Make = Callable[..., Any]
+FRAMES = 45
+COMMAND = (sys.executable, "-P", "-c", "from srd_edge.cli import main; main()")
+
+
+@dataclass(frozen=True)
+class Served:
+    url: str
+    results: list[dict[str, Any]]
+
+    def count(self, verdict: str) -> int:
+        return sum(result["verdict"] == verdict for result in self.results)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A run that has ended and still serves its page; Ctrl-C ends it without an error."""
+    out = tmp_path_factory.mktemp("served") / "out.jsonl"
+    run = ("run", "--video", "demo", "--max-frames", FRAMES, "--compare", "--serve", 0, "-o", out)
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, run), "--quiet"],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert process.stderr is not None
+    url = process.stderr.readline().split()[-1]
+    assert url.startswith("http://127.0.0.1:"), url
+    assert "until Ctrl-C" in process.stderr.readline()
+    results = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len(results) == FRAMES, "all is written when the page says that it has ended"
+    yield Served(url, results)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+
+
+def percentile(results: list[dict[str, Any]], rank: int) -> float:
+    return float(np.percentile([result["total_ms"] for result in results], rank))
+
+
+def test_what_is_served_agrees_with_the_lines(served: Served) -> None:
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(served.url).netloc, timeout=60)
+    connection.request("GET", "/live")
+    told = json.loads(connection.getresponse().read())
+    connection.close()
+    assert told["state"] == "ended"
+    assert [(p[0], p[1], p[2], p[3]) for p in told["points"]] == [
+        (r["frame"], r["total_ms"], r["verdict"], r["suspicion"]) for r in served.results
+    ]
+    assert told["result"].items() >= served.results[-1].items()
+    suspicious = [r["frame"] for r in served.results if r["verdict"] != "clean"]
+    spans = [range(event["first"], event["last"] + 1) for event in told["events"]]
+    assert [frame for span in spans for frame in span] == suspicious
+
+
+def test_the_page_agrees_with_the_lines(served: Served, browser: Any) -> None:
+    browser.open(served.url)
+    browser.until("document.getElementById('state').dataset.state === 'ended'")
+    browser.until("document.getElementById('picture').naturalWidth > 0")
+
+    def text(name: str) -> str:
+        return str(browser.ask(f"document.getElementById({name!r}).textContent"))
+
+    last = served.results[-1]
+    assert text("frames") == str(FRAMES)
+    for verdict in ("clean", "suspicious", "held"):
+        assert text(verdict) == str(served.count(verdict))
+    assert text("late") == "0"
+    changed = sum(r["raw_caption"] != r["caption"] for r in served.results)
+    assert text("changed") == str(changed)
+    assert (text("caption"), text("raw")) == (last["caption"], last["raw_caption"])
+    assert text("verdict") == last["verdict"]
+    assert f"frame {last['frame']} " in text("when")
+    for rank in (50, 95, 99):
+        assert abs(float(text(f"p{rank}")) - percentile(served.results, rank)) < 0.06
+    labels = "[...document.querySelectorAll('#stages dt')].map((dt) => dt.textContent)"
+    assert browser.ask(labels) == list(
+        dict.fromkeys(s for r in served.results for s in r["stage_ms"])
+    )
+    which = "[...document.querySelectorAll('#events .which')].map((span) => span.textContent)"
+    first = next(r["frame"] for r in served.results if r["verdict"] == "suspicious")
+    assert browser.ask(which)[-1].split()[1] == str(first)
+    marks = (
+        "(document.querySelector('#latency path.{}')?.getAttribute('d').match(/M/g) ?? []).length"
+    )
+    for verdict in ("clean", "suspicious"):
+        assert browser.ask(marks.format(verdict)) == served.count(verdict)
+    assert browser.complaints == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (400, 800)])
+def test_it_fits_and_can_be_used_by_keyboard(
+    serve: Make, board: Board, frame: Make, result: Make, browser: Any, width: int, height: int
+) -> None:
+    server = serve()
+    for index in range(400):
+        held = index % 7 == 0
+        board.add(
+            frame(0),
+            result(
+                index,
+                "word" * 60 if index % 2 else "a dog on a lawn",
+                verdict="held" if held else "suspicious",
+                total_ms=0.5 + 90 * (index == 399),
+                source="a/very/long/name" * 9,
+            ),
+        )
+    browser.open(server.url, width, height)
+    browser.until("document.querySelectorAll('#events li').length > 0")
+    browser.until("document.querySelector('#latency .budget') !== null")
+    root = "document.documentElement"
+    assert browser.ask(f"{root}.scrollWidth <= {root}.clientWidth"), "it does not scroll sideways"
+    assert browser.ask("document.querySelector('#latency .budget-words').textContent") == "40 ms"
+    wide = (
+        "[...document.querySelectorAll('svg text, svg path')].filter((node) => { const box = "
+        "node.getBoundingClientRect(); return box.left < 0 || box.right > innerWidth; }).length"
+    )
+    assert browser.ask(wide) == 0
+    names = "[...document.querySelectorAll('button, img, svg')].filter((node) => !node.hidden)"
+    named = "(node.textContent.trim() || node.alt || node.getAttribute('aria-label') || '')"
+    assert browser.ask(f"{names}.every((node) => {named} !== '')")
+    browser.ask("document.getElementById('pause').focus()")
+    key = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"}
+    browser.tell("Input.dispatchKeyEvent", type="keyDown", **key)
+    browser.tell("Input.dispatchKeyEvent", type="keyUp", **key)
+    assert browser.ask("document.getElementById('pause').getAttribute('aria-pressed')") == "true"
+    assert browser.complaints == []
+
+
+def test_a_caption_is_text_whatever_it_says(
+    serve: Make, board: Board, frame: Make, result: Make, browser: Any
+) -> None:
+    evil = '<img src=x onerror="window.owned=1"><script>window.owned=1</script>\'"&amp;'
+    server = serve()
+    board.add(
+        frame(0), result(0, evil, raw_caption=evil, verdict="suspicious", source=evil + "</title>")
+    )
+    browser.open(server.url)
+    browser.until("document.querySelectorAll('#events li').length === 1")
+    browser.until("document.getElementById('picture').naturalWidth > 0")
+    assert browser.ask("document.getElementById('caption').textContent") == evil
+    assert browser.ask("document.getElementById('raw').textContent") == evil
+    assert browser.ask("document.querySelector('#events .caption').textContent") == evil
+    assert browser.ask("typeof window.owned") == "undefined"
+    assert browser.ask("document.querySelectorAll('img').length") == 2, "the frame and a thumbnail"
+    assert browser.complaints == []
+
+
+def test_the_page_follows_and_says_when_the_run_is_gone(
+    serve: Make, board: Board, frame: Make, result: Make, browser: Any
+) -> None:
+    server = serve()
+    browser.open(server.url)
+    browser.until("document.getElementById('state').dataset.state === 'waiting'")
+    for index in range(3):
+        board.add(frame(index), result(index, f"caption {index}"))
+        browser.until(f"document.getElementById('caption').textContent === 'caption {index}'")
+    assert browser.ask("document.getElementById('state').dataset.state") == "running"
+    server.stop()
+    browser.until("document.getElementById('state').dataset.state === 'lost'")

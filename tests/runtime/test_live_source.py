@@ -1,0 +1,240 @@
+"""Live sources: the newest frame, numbers that stay true, streams that are lost and got back."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from srd_edge.errors import SourceError, UsageError
+from srd_edge.runtime.live_source import LiveSource, Patience
+from srd_edge.runtime.source import Arrivals, SourceFacts
+from srd_edge.runtime.streams import Capture
+
+
+@dataclass
+class Film:
+    """A capture that shows ``frames`` pictures and then ends, fails or is stuck.
+
+    Args:
+        frames: how many; picture i of it is ``first + i`` bright.
+        end: False, an exception, or an event that is waited for.
+        pace: waited for before each frame.
+    """
+
+    frames: int
+    first: int = 0
+    end: BaseException | threading.Event | None = None
+    pace: Callable[[int], object] = lambda _: None
+    shown: int = -1
+    released: bool = False
+
+    def grab(self) -> bool:
+        self.shown += 1
+        if self.shown < self.frames:
+            self.pace(self.shown)
+            return True
+        if isinstance(self.end, threading.Event):
+            self.end.wait()
+        elif self.end is not None:
+            raise self.end
+        return False
+
+    def retrieve(self) -> tuple[bool, NDArray[Any]]:
+        return True, np.full((2, 2, 3), self.first + self.shown, np.uint8)
+
+    def release(self) -> None:
+        self.released = True
+
+
+@dataclass
+class Camera:
+    """Opens one film after the other; where there is an error in place of one, it fails.
+
+    Its consumer is in step: no film shows a frame before the last one was taken.
+    """
+
+    films: Sequence[Film | SourceError]
+    opened: int = 0
+    waits_s: list[float] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    taken: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(1))
+
+    def open(self) -> Capture:
+        film = self.films[self.opened]
+        self.opened += 1
+        if isinstance(film, SourceError):
+            raise film
+        film.pace = lambda _: self.taken.acquire()
+        return film
+
+    def sleep(self, seconds: float) -> bool:
+        self.waits_s.append(seconds)
+        return False
+
+    def source(self, **options: Any) -> LiveSource:
+        ticks = itertools.count(100.0)
+        return LiveSource(
+            self.open,
+            SourceFacts("cam", live=True),
+            say=self.said.append,
+            clock=lambda: next(ticks),
+            sleep=self.sleep,
+            **options,
+        )
+
+    def seen(self, source: LiveSource) -> Iterator[tuple[int, float, int]]:
+        """Number, time and brightness of each frame, taken as it comes."""
+        for item in source:
+            yield item.frame.index, item.frame.time_s, int(item.frame.pixels[0, 0, 0])
+            self.taken.release()
+
+
+NOTHING = SourceError(expected="a camera", found="nothing there", do="look")
+
+
+def camera_threads() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name in ("srd-edge camera", "srd-edge reader")]
+
+
+def assert_no_threads() -> None:
+    for thread in camera_threads():
+        thread.join(10)
+    assert not camera_threads()
+
+
+def test_a_lost_stream_is_got_back_after_waits_that_double() -> None:
+    error = cv2.error("a driver")
+    films: list[Film | SourceError]
+    seen: list[tuple[int, float, int]] = []
+    films = [Film(2), NOTHING, NOTHING, Film(2, 50, error), Film(1, 90), NOTHING, NOTHING, NOTHING]
+    camera = Camera(films)
+    source = camera.source(patience=Patience(attempts=3))
+    with source, pytest.raises(SourceError) as caught:
+        seen.extend(camera.seen(source))
+    # Frames are numbered, and timed by our own clock, over all connections.
+    assert seen == [(0, 0, 0), (1, 1, 1), (2, 2, 50), (3, 3, 51), (4, 4, 90)]
+    assert camera.waits_s == [0.5, 1.0, 2.0, 0.5, 0.5, 1.0, 2.0]
+    assert source.arrivals == Arrivals(0, 2)
+    assert [line.partition(" (")[0] for line in camera.said] == [
+        "cam: lost after 2 frames",
+        "cam: back after 3 attempts",
+        "cam: lost after 4 frames",
+        "cam: back after 1 attempt",
+        "cam: lost after 5 frames",
+    ]
+    assert "after 5 frames, and not back in 3 attempts" in str(caught.value)
+    assert "nothing there" in str(caught.value)
+    assert all(film.released for film in films if isinstance(film, Film))
+    assert_no_threads()
+
+
+def test_a_stream_that_opens_and_shows_nothing_is_not_back() -> None:
+    camera = Camera([Film(1), Film(0), Film(0)])
+    with camera.source(patience=Patience(attempts=2)) as source, pytest.raises(SourceError):
+        list(camera.seen(source))
+    assert source.arrivals.reconnections == 0
+    assert camera.waits_s == [0.5, 1.0]
+
+
+@pytest.mark.parametrize("film", [Film(0), NOTHING, Film(0, end=cv2.error("x"))])
+def test_a_source_that_never_showed_a_frame_is_refused_at_once(film: Film | SourceError) -> None:
+    camera = Camera([film])
+    with camera.source() as source, pytest.raises(SourceError, match="before the first"):
+        next(source)
+    assert (camera.opened, camera.waits_s, camera.said) == (1, [], [])
+
+
+def test_any_other_exception_ends_the_run_with_its_cause() -> None:
+    camera = Camera([Film(1, end=ZeroDivisionError("in a thread"))])
+    with camera.source() as source, pytest.raises(SourceError) as caught:
+        list(camera.seen(source))
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert camera.waits_s == []
+
+
+def test_who_is_slower_than_the_camera_gets_the_newest_frame() -> None:
+    at_end, go_on = threading.Event(), threading.Event()
+
+    class Waits(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            at_end.set()
+            return go_on.wait(timeout)
+
+    facts, film = SourceFacts("cam", live=True), Film(10, end=Waits())
+    with LiveSource(lambda: film, facts, patience=Patience(attempts=0), every=2) as source:
+        source.start()
+        assert at_end.wait(10)
+        assert source.waiting == 1
+        assert next(source).frame.index == 8
+        assert source.arrivals == Arrivals(passed_over=4)
+        go_on.set()
+        with pytest.raises(SourceError, match="after 10 frames"):
+            next(source)
+
+
+def test_a_stalled_stream_is_left_and_opened_again() -> None:
+    never = threading.Event()
+    seen: list[tuple[int, float, int]] = []
+    camera = Camera([Film(2, end=never), Film(1, 50), NOTHING])
+    source = camera.source(patience=Patience(stall_s=0.05, attempts=1))
+    with source, pytest.raises(SourceError):
+        seen.extend(camera.seen(source))
+    assert [brightness for *_, brightness in seen] == [0, 1, 50]
+    assert "cam: lost after 2 frames (nothing for 0.05 s); trying again" in camera.said
+    never.set()
+    assert_no_threads()
+
+
+def test_close_returns_though_a_read_never_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("srd_edge.runtime.live._FAREWELL_S", 0.01)
+    never = threading.Event()
+    film = Film(1, end=never)
+    source = LiveSource(lambda: film, SourceFacts("cam", live=True))
+    assert next(source).frame.index == 0
+    source.close()
+    source.close()
+    assert list(source) == []
+    assert not film.released
+    never.set()
+    assert_no_threads()
+    assert film.released
+
+
+def test_close_interrupts_a_wait_between_attempts() -> None:
+    lost = threading.Event()
+    camera = Camera([Film(1), NOTHING])
+    source = LiveSource(
+        camera.open,
+        SourceFacts("cam", live=True),
+        patience=Patience(first_wait_s=3600, longest_wait_s=3600),
+        say=lambda _: lost.set(),
+    )
+    assert next(source).frame.index == 0
+    assert lost.wait(10)
+    source.close()
+    assert_no_threads()
+    assert camera.opened == 1
+
+
+def test_max_frames_counts_what_was_taken() -> None:
+    camera = Camera([Film(9)])
+    with camera.source(max_frames=3) as source:
+        assert [index for index, *_ in camera.seen(source)] == [0, 1, 2]
+    assert camera.said == []
+
+
+def test_waits_are_bounded() -> None:
+    waits = list(Patience(attempts=200).waits_s())
+    assert waits[:8] == [0.5, 1, 2, 4, 8, 16, 30, 30]
+    assert (len(waits), max(waits)) == (200, 30)
+    for stall_s, attempts in ((0.0, 1), (1.0, -1), (float("nan"), 1)):
+        with pytest.raises(UsageError):
+            Patience(stall_s, attempts)

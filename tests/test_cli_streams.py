@@ -1,0 +1,286 @@
+"""``srd-edge run`` on real streams: RTSP and HTTP servers that fail, and standard input."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import cv2
+import numpy as np
+import pytest
+
+# A test run in the background ignores SIGINT, and so would its children; a hang says where it is.
+MAIN = """
+import faulthandler, os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+faulthandler.dump_traceback_later(40, file=os.fdopen(os.dup(2), "w"))
+from srd_edge.cli import main
+main()
+"""
+SAYS_THAT_IT_WAITS = """
+import sys
+from srd_edge.runtime.standard_input import StoppableInput
+chunks = StoppableInput.chunks
+StoppableInput.chunks = lambda its: (print("waiting", file=sys.stderr, flush=True), chunks(its))[1]
+"""
+RTSP_SERVER = Path(__file__).with_name("runtime") / "rtsp_server.py"
+PATIENCE_S = 60
+
+
+def jpeg(index: int) -> bytes:
+    picture = np.full((64, 96, 3), 20 + index * 37 % 200, np.uint8)
+    return cv2.imencode(".jpg", picture)[1].tobytes()
+
+
+class Run:
+    """A run in a process of its own, and what it has written so far."""
+
+    def __init__(
+        self, *arguments: str | Path, stdin: int = subprocess.DEVNULL, code: str = MAIN
+    ) -> None:
+        self.said: list[str] = []
+        self.results: list[dict[str, Any]] = []
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-c", code, "run", *map(str, arguments)],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self._readers = [threading.Thread(target=read) for read in (self._read_out, self._read_err)]
+        for reader in self._readers:
+            reader.start()
+
+    def _read_out(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.results.append(json.loads(line))
+
+    def _read_err(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.said.append(line.decode().rstrip())
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        give_up = time.monotonic() + PATIENCE_S
+        while not condition():
+            is_alive = self.process.poll() is None
+            assert (is_alive and time.monotonic() < give_up) or condition(), "\n".join(self.said)
+            time.sleep(0.02)
+
+    def wait_for_frames(self, more: int) -> None:
+        """Of a stream that goes on, from now."""
+        wanted = len(self.results) + more
+        self.wait_for(lambda: len(self.results) >= wanted)
+
+    def wait_for_frame(self, number: int) -> None:
+        self.wait_for(lambda: bool(self.results) and self.results[-1]["frame"] >= number)
+
+    def wait_for_words(self, words: str) -> None:
+        self.wait_for(lambda: words in "\n".join(self.said))
+
+    def interrupt(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        return self.end()
+
+    def end(self) -> int:
+        code = self.process.wait(PATIENCE_S)
+        for reader in self._readers:
+            reader.join(PATIENCE_S)
+        return code
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.process.kill()
+        self.end()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+
+def assert_one_line(run: Run, code: int, *words: str) -> None:
+    assert run.end() == code, run.said
+    (line,) = run.said
+    assert line.startswith("srd-edge: error: expected ")
+    for word in words:
+        assert word in line
+
+
+def assert_live(run: Run) -> None:
+    """Frames are newer each time, by number and by the clock."""
+    for name in ("frame", "time_s"):
+        values = [result[name] for result in run.results]
+        assert values == sorted(set(values))
+
+
+@contextlib.contextmanager
+def rtsp_server(port: int = 0) -> Iterator[int]:
+    """The port of a server that is killed at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", RTSP_SERVER, str(port)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        yield int(process.stdout.readline())
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_an_rtsp_camera_that_restarts() -> None:
+    with rtsp_server() as port:
+        address = f"rtsp://user:secret@127.0.0.1:{port}/cam"
+        run = Run("--video", address, "--stall-s", "5", "--reconnect", "40")
+        run.wait_for_frames(5)
+    with run:
+        run.wait_for_words("lost after")
+        before = run.results[-1]["frame"]
+        with rtsp_server(port):
+            run.wait_for_words("back after")
+            run.wait_for_frames(5)
+            assert run.interrupt() == 130
+    assert_live(run)
+    assert run.results[-1]["frame"] > before
+    said = "\n".join(run.said)
+    assert f"rtsp://127.0.0.1:{port}/cam: lost after" in said
+    assert "reconnected" in said
+    assert "secret" not in said
+    assert run.said[-1] == "srd-edge: interrupted"
+
+
+class Visited(http.server.ThreadingHTTPServer):
+    """Shows 20 pictures to each of two visitors; then the first finds silence, until ``over``."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Mjpeg)
+        self.visits, self.over = 0, threading.Event()
+        self.address = f"http://127.0.0.1:{self.server_port}/"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever).start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.over.set()
+        self.shutdown()
+        self.server_close()
+
+
+class Mjpeg(http.server.BaseHTTPRequestHandler):
+    server: Visited
+
+    def do_GET(self) -> None:
+        self.server.visits += 1
+        visit = self.server.visits
+        if visit > 2:
+            self.send_error(503)
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        for index in range(20):
+            picture = jpeg(index)
+            self.wfile.write(
+                b"--frame\r\nContent-Type: image/jpeg\r\n"
+                b"Content-Length: %d\r\n\r\n%b\r\n" % (len(picture), picture)
+            )
+            time.sleep(0.02)
+        if visit == 1:
+            self.server.over.wait()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_an_http_stream_that_stalls_comes_back_and_goes_for_good() -> None:
+    with (
+        Visited() as server,
+        Run("--video", server.address, "--stall-s", "0.5", "--reconnect", "1") as run,
+    ):
+        assert run.end() == 4
+    assert_live(run)
+    assert f"{server.address}: lost after 20 frames (nothing for 0.5 s); trying again" in run.said
+    assert f"{server.address}: back after 1 attempt" in run.said
+    assert run.results[-1]["frame"] == 39
+    assert "and not back in 1 attempt" in run.said[-1]
+    seen, passed = len(run.results), [line for line in run.said if "passed over" in line]
+    assert f"{40 - seen} frames" in passed[0] if seen < 40 else not passed
+
+
+def test_several_sources_of_which_one_goes_for_good(tmp_path: Path) -> None:
+    for index in range(3):
+        (tmp_path / f"{index}.jpg").write_bytes(jpeg(index))
+    with Visited() as server:
+        live = ("--video", server.address, "--stall-s", "0.5", "--reconnect", "0")
+        with Run("--video", tmp_path, *live) as run:
+            assert run.end() == 0, run.said
+    numbers: dict[str, list[int]] = {}
+    for result in run.results:
+        numbers.setdefault(result["source"], []).append(result["frame"])
+    shown = numbers.pop(server.address)
+    assert shown == sorted(set(shown))
+    assert shown[-1] == 19
+    assert numbers == {str(tmp_path / f"{index}.jpg"): [index] for index in range(3)}
+    failures = [line for line in run.said if line.startswith(f"{server.address}: expected frames")]
+    assert len(failures) == 1
+
+
+def test_ctrl_c_while_a_stream_is_silent() -> None:
+    with Visited() as server, Run("--video", server.address, "--quiet") as run:
+        run.wait_for_frame(19)
+        assert run.interrupt() == 130
+    assert [line for line in run.said if line] == ["srd-edge: interrupted"]
+
+
+def test_motion_jpeg_through_a_pipe() -> None:
+    with Run("--video", "-", "--quiet", stdin=subprocess.PIPE) as run:
+        assert run.process.stdin is not None
+        run.process.stdin.write(b"".join(map(jpeg, range(6))))
+        run.process.stdin.flush()
+        run.wait_for_frame(5)  # while the pipe is still open
+        run.process.stdin.write(jpeg(6) + jpeg(7)[:-40])
+        run.process.stdin.close()
+        assert_one_line(run, 4, "picture 7 of standard input, found one that is cut off")
+    assert [result["frame"] for result in run.results] == list(range(7))
+
+
+def test_raw_frames_through_a_pipe(tmp_path: Path) -> None:
+    frames = tmp_path / "frames"
+    frames.write_bytes(bytes(range(200)) * 48)
+    with frames.open("rb") as file, Run("--video", "raw:20x20@10", stdin=file.fileno()) as run:
+        assert run.end() == 0
+    assert [(r["frame"], r["time_s"]) for r in run.results] == [(i, i / 10) for i in range(8)]
+
+
+def test_rubbish_through_a_pipe() -> None:
+    with Run("--video", "-", stdin=subprocess.PIPE) as run:
+        assert run.process.stdin is not None
+        run.process.stdin.write(b"This is not a film.\n" * 5000)
+        run.process.stdin.close()
+        assert_one_line(run, 4, "standard input", "found no video")
+    assert run.results == []
+
+
+@pytest.mark.parametrize("first", [b"", jpeg(0)])
+def test_ctrl_c_while_standard_input_is_silent(first: bytes) -> None:
+    run = Run("--video", "-", "--quiet", stdin=subprocess.PIPE, code=SAYS_THAT_IT_WAITS + MAIN)
+    with run:
+        assert run.process.stdin is not None
+        run.process.stdin.write(first)
+        run.process.stdin.flush()
+        run.wait_for_words("waiting")
+        if first:
+            run.wait_for_frame(0)
+        assert run.interrupt() == 130
+    assert [line for line in run.said if line] == ["waiting", "srd-edge: interrupted"]
