@@ -1,0 +1,124 @@
+"""Are frames on time? Several budgets, on an idle machine and with a busy process on every core.
+
+    python benchmarks/deadlines.py [--frames 5000] [--video SRC] [--bundle DIR]
+
+Budgets are 0.6, 1 and 2 times what the undefended captioner takes for a frame (its median, measured
+first). Counted are frames within the budget, what was given up, and captions that nobody defended,
+of which there may be none: a frame that there is no time to defend is held. One JSON document is
+written to benchmarks/results/deadlines.json.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import platform
+import shlex
+import statistics
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any, Final
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does
+
+import click
+
+from srd_edge.kernels.frames import Frame
+from srd_edge.runtime.defender import Defender
+from srd_edge.runtime.runner import Tally, progress_bar
+from srd_edge.runtime.sessions import usable_cores
+from srd_edge.runtime.sources import open_source
+
+RESULTS: Final = Path(__file__).parent / "results" / "deadlines.json"
+TIMES_UNDEFENDED: Final = (0.6, 1.0, 2.0)
+FRAMES_KEPT: Final = 195
+
+
+def spin() -> None:
+    while True:
+        sum(range(10_000))
+
+
+@contextmanager
+def competition(processes: int) -> Iterator[None]:
+    """So many processes that do nothing but compute."""
+    busy = [multiprocessing.Process(target=spin, daemon=True) for _ in range(processes)]
+    for process in busy:
+        process.start()
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.join()
+
+
+def undefended_ms(bundle: Path | None, frames: list[Frame]) -> float:
+    """The median over all frames, each once."""
+    defender = Defender.load(bundle, provider="cpu", defend=False)
+    return statistics.median(defender.caption(frame).total_ms for frame in frames)
+
+
+def kept(bundle: Path | None, frames: list[Frame], count: int, budget_ms: float) -> dict[str, Any]:
+    """How ``count`` frames came out under a budget."""
+    defender = Defender.load(bundle, provider="cpu", budget_ms=budget_ms)
+    tally, undefended, excess = Tally(), 0, list[float]()
+    with progress_bar(count) as progress:
+        for done, frame in enumerate(islice(cycle(frames), count), start=1):
+            result = defender.caption(frame)
+            tally.add(result)
+            undefended += result.verdict != "held" and result.decision is None
+            excess.append(result.total_ms / budget_ms)
+            progress(done)
+    summary = tally.summary().to_json()
+    excess.sort()
+    return {
+        "budget_ms": round(budget_ms, 3),
+        "frames": count,
+        "within": 1 - summary["late"] / count,
+        "undefended": undefended,
+        "verdicts": summary["verdicts"],
+        "given_up": dict(Counter(summary["degraded"])),
+        "times_budget": {
+            rank: round(excess[int(float(rank) / 100 * (count - 1))], 3)
+            for rank in ("50", "99", "99.5", "100")
+        },
+    }
+
+
+@click.command()
+@click.option("--frames", "count", default=5000)
+@click.option("--video", default="demo")
+@click.option("--bundle", type=click.Path(path_type=Path), help="Default: the built-in one.")
+def main(count: int, video: str, bundle: Path | None) -> None:
+    """Count frames that are on time."""
+    with open_source(video) as source:
+        frames = [sourced.frame for sourced in islice(source, FRAMES_KEPT)]
+    cores = usable_cores()
+    base_ms = undefended_ms(bundle, frames)
+    runs = []
+    for processes in (0, cores):
+        for times in TIMES_UNDEFENDED:
+            with competition(processes):
+                found = kept(bundle, frames, count, times * base_ms)
+            runs.append({"competing": processes, "times_undefended": times} | found)
+            print(json.dumps(runs[-1]), file=sys.stderr)
+    report = {
+        "undefended_p50_ms": base_ms,
+        "video": video,
+        "runs": runs,
+        "machine": {"processor": platform.machine(), "cores": cores},
+        "versions": {name: version(name) for name in ("onnxruntime", "numpy")},
+        "command": shlex.join(["benchmarks/deadlines.py", *sys.argv[1:]]),
+    }
+    RESULTS.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
