@@ -197,7 +197,7 @@ def test_tiles_stand_among_the_words_that_transformers_has_for_them(
     assert ours[0].tolist() == words(otherwise).input_ids
 
 
-@pytest.mark.parametrize("name", ["llava-onevision", "smolvlm", "qwen2-vl"])
+@pytest.mark.parametrize("name", ["llava-onevision", "smolvlm"])
 def test_a_bound_on_pixels_is_the_models_too(
     name: str, saved: Callable[[str], Path], pictures: list[Any], tmp_path: Path
 ) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from srd_edge.errors import SourceError
-from srd_edge.runtime.source import SourcedFrame
 from srd_edge.runtime.sources import open_source
+from tests.runtime.reading import assert_refused, cut, read_all
 
 SHARED = Path(os.environ.get("SRD_EDGE_SHARED", Path(__file__).parents[3] / "shared"))
 WriteClip = Callable[..., Path]
@@ -24,26 +24,6 @@ WriteClip = Callable[..., Path]
 def grey(index: int) -> int:
     """Brightness that tells frame ``index`` from its neighbours, lossy codecs or not."""
     return 20 + index * 37 % 200
-
-
-def cut(path: Path, share: float) -> Path:
-    data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * share)])
-    return path
-
-
-def read_all(spec: str | Path, **options: object) -> list[SourcedFrame]:
-    with open_source(str(spec), **options) as source:  # type: ignore[arg-type]
-        return list(source)
-
-
-def assert_refused(spec: str | Path, *words: str, **options: object) -> None:
-    with pytest.raises(SourceError) as caught:
-        read_all(spec, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message
 
 
 def test_bad_clips_are_refused(write_clip: WriteClip, tmp_path: Path) -> None:

@@ -194,7 +194,7 @@ def test_a_stalled_stream_is_left_and_opened_again() -> None:
 
 
 def test_close_returns_though_a_read_never_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("srd_edge.runtime.live._FAREWELL_S", 0.01)
+    monkeypatch.setattr("srd_edge.runtime.live_source._FAREWELL_S", 0.01)
     never = threading.Event()
     film = Film(1, end=never)
     source = LiveSource(lambda: film, SourceFacts("cam", live=True))

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from srd_edge.errors import SourceError, UsageError
+from srd_edge.errors import UsageError
 from srd_edge.runtime import found_files
 from srd_edge.runtime.containers import missing_bytes
-from srd_edge.runtime.source import SourcedFrame
 from srd_edge.runtime.sources import open_source
+from tests.runtime.reading import assert_refused, cut, read_all
 
 WriteClip = Callable[..., Path]
 
@@ -33,26 +33,6 @@ def write_picture(path: Path, value: int = 90, size: tuple[int, int] = (20, 10))
     encoded = cv2.imencode(path.suffix, np.full((size[1], size[0], 3), value, np.uint8))[1]
     path.write_bytes(encoded.tobytes())
     return path
-
-
-def cut(path: Path, share: float) -> Path:
-    data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * share)])
-    return path
-
-
-def read_all(spec: str | Path, **options: object) -> list[SourcedFrame]:
-    with open_source(str(spec), **options) as source:  # type: ignore[arg-type]
-        return list(source)
-
-
-def assert_refused(spec: str | Path, *words: str, **options: object) -> None:
-    with pytest.raises(SourceError) as caught:
-        read_all(spec, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message
 
 
 @pytest.mark.parametrize("suffix", [".webm", ".mp4", ".avi", ".mkv"])
