@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 RUNTIME_VENV := .venv-runtime
 RUNTIME_BIN := $(RUNTIME_VENV)/bin
 CONSTRAINTS := constraints-dev.txt
-# Two files of tests, or families of captioners, at a time: what their tests share is made once.
-SIDE_BY_SIDE := --numprocesses 2 --dist loadgroup
+# Two files of tests at a time: what a file's tests share is made once.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
 
 # The folders of the tree are importable under bare names when the current directory is on

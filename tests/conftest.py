@@ -81,18 +81,6 @@ def fake_gpu(fake_gpus: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     return tensorrt
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run side by side, what a file's tests share is made once, by one process.
-
-    The families of captioners are one file and most of the time: each goes by itself.
-    """
-    for item in items:
-        made_for = getattr(item, "callspec", None)
-        family = made_for.params.get("family_model") if made_for is not None else None
-        item.add_marker(pytest.mark.xdist_group(str(family or item.path.relative_to(ROOT))))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cache of the tests' own: they neither find nor leave anything in the user's."""
