@@ -14,7 +14,7 @@ def largest_block_difference(a: Pixels, b: Pixels, block_px: int = 8) -> float:
 
     Blocks lie side by side, and once more along the right and lower edge where they do not come
     out even. A square half as large again as a block fills 9/16 of one, wherever it lies, so that
-    the grid has no corner to hide in; sliding the block over every position took ten times as long.
+    the grid has no corner to hide in. A block that slides over every position costs far more.
 
     Args:
         a, b: (H, W, 3) uint8 RGB of the same shape.

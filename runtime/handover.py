@@ -8,6 +8,7 @@ it, and lets go of both sides when it is closed; nobody waits for a thread that 
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Self
@@ -99,7 +100,7 @@ class Handover:
         self._wake = wake
 
 
-class ThreadedSource:
+class ThreadedSource(ABC):
     """A Source whose frames are read by a thread of its own; what ``_read`` does is the subclass's.
 
     The thread starts with the first ``next``, or with ``start`` or ``watch``. An exception on it is
@@ -174,14 +175,14 @@ class ThreadedSource:
         elif self._thread is not threading.current_thread():
             self._thread.join(_FAREWELL_S)
 
+    @abstractmethod
     def _read(self) -> None:
         """On the thread: hand frames over until there are none, or until nobody takes them."""
-        raise NotImplementedError
 
-    def _unblock(self) -> None:
+    def _unblock(self) -> None:  # noqa: B027 - by default there is nothing to do
         """Wake the thread from what it may be waiting for."""
 
-    def _never_started(self) -> None:
+    def _never_started(self) -> None:  # noqa: B027 - nor here
         """Free what the thread would have freed."""
 
     def _run(self) -> None:
