@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from srd_edge.kernels.frames import Frame
-from srd_edge.runtime.budget import FrameTimer, StageCosts
+from srd_edge.runtime.budget import TOKEN, FrameTimer, StageCosts
 from srd_edge.runtime.captioning import Generated, OnnxCaptioner
 from srd_edge.runtime.decoders import Encoded
-from srd_edge.runtime.defence import LEAST_DECODE, Episode
+from srd_edge.runtime.defence import Episode
 from srd_edge.runtime.records import Opinion, Speaker
 from srd_edge.runtime.second_opinion import FrameOpinion, SecondOpinion
 
 _RETRY: Final = ("perturb", "encode", "decode", "screen", "examine")
-_LEAST_TOKENS: Final = 4
-"""A caption shorter than this says nothing; a frame that has no time for it is held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +70,16 @@ class Answering:
             return Answered(said, None, "suspect")
         perturbed = episode is not None and bool(episode.defended.actions)
         here = self._check.at(frame, timer, perturbed=perturbed)
-        first = opinion = self._judge(here, said)
+        first = opinion = self._judge(here, said, timer)
         retries = self._check.spec.retries if episode is not None else 0
         while said is not None and opinion is not None and opinion.refused and retries:
             retries -= 1
             said = self._try_again(episode, timer, degraded)
-            opinion = self._judge(here, said) if said is not None else None
+            opinion = self._judge(here, said, timer) if said is not None else None
         if said is not None and opinion is not None and not opinion.refused:
             _tell_length(said, degraded)
             return Answered(said, first, "suspect")
-        replaced = self._replace(here, first, degraded)
+        replaced = self._replace(here, first, timer, degraded)
         return Answered(replaced, first, "suspect" if replaced is None else "reference")
 
     def generate(
@@ -90,24 +88,35 @@ class Answering:
         """The suspect's caption, cut at a whole word where time runs out; None if none is left."""
         if encoded is None:
             return None
+        generated = self._generated(encoded, timer)
+        if not (generated.finished or generated.text) and timer.run_over():
+            generated = self._generated(encoded, timer)
+        if generated.finished:
+            return generated
+        degraded.append("caption_length" if generated.text else "caption")
+        return generated if generated.text else None
+
+    def _generated(self, encoded: Encoded, timer: FrameTimer) -> Generated:
         start = timer.clock()
         with timer.stage("decode", learn=False):
             generated = self._captioner.generate(
-                encoded, deadline_s=timer.deadline_s, clock=timer.clock
+                encoded, expired=lambda: not timer.affords(TOKEN, "screen")
             )
         cost_ms = (timer.clock() - start) * 1e3
         # A finished caption cost one more call, for the end token.
         calls = len(generated.tokens) + generated.finished
         if calls:
-            self._costs.learn(LEAST_DECODE, _LEAST_TOKENS * cost_ms / calls)
+            self._costs.learn(TOKEN, cost_ms / calls)
+        else:
+            self._costs.doubt(TOKEN, "screen")
         if generated.finished:
             self._costs.learn("decode", cost_ms)
-            return generated
-        degraded.append("caption_length" if generated.text else "caption")
-        return generated if generated.text else None
+        return generated
 
-    def _judge(self, here: FrameOpinion, said: Generated) -> Opinion | None:
+    def _judge(self, here: FrameOpinion, said: Generated, timer: FrameTimer) -> Opinion | None:
         opinion = here.judge(said)
+        if opinion is None and timer.run_over():
+            opinion = here.judge(said)
         if opinion is None:
             # What is not run for its cost is not measured again either.
             self._costs.doubt("examine")
@@ -124,11 +133,17 @@ class Answering:
         return self.generate(encoded, timer, [])
 
     def _replace(
-        self, here: FrameOpinion, opinion: Opinion | None, degraded: list[str]
+        self,
+        here: FrameOpinion,
+        opinion: Opinion | None,
+        timer: FrameTimer,
+        degraded: list[str],
     ) -> Generated | None:
         """The reference captioner's caption; None without one, and where time is up."""
         # Without an opinion there was no time to ask for one.
         answer = None if opinion is None else here.answer(self._costs)
+        if answer is None and opinion is not None and timer.run_over():
+            answer = here.answer(self._costs)
         if answer is None:
             degraded.append("caption")
         else:

@@ -1,7 +1,8 @@
 """The latency budget: a value, a clock, and learned costs of the stages.
 
 The ladder gives up the least valuable thing first: further policy steps, then the caption's
-length. The defence itself is never given up: a frame that cannot be defended in time is held.
+length, then the frame. The defence itself is never given up: a frame that cannot be defended in
+time is held, and its caption may come all the same, for the frames after it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ _WEIGHT_OF_NEW: Final = 0.1
 _DOUBT: Final = 0.9
 _SAFETY: Final = 1.25
 """Learned costs are means; a plan allows a quarter more."""
+
+TOKEN: Final = "decode_token"
+"""The stage that makes one token more."""
+LEAST_DECODE: Final = (TOKEN,) * 4
+"""A caption shorter than this says nothing; a frame that has no time for it is held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,10 @@ class StageCosts:
         self.means_ms.clear()
 
     def expected_ms(self, *stages: str) -> float:
-        """What ``stages`` will take together, with a margin; an unknown stage counts nothing."""
+        """What ``stages`` will take together, with a margin; an unknown stage counts nothing.
+
+        A stage that is named twice is run twice.
+        """
         return _SAFETY * sum(self.means_ms.get(stage, 0.0) for stage in stages)
 
 
@@ -72,12 +81,21 @@ class FrameTimer:
         budget: of the frame.
         costs: learned from earlier frames; this frame's stages are added to them.
         clock: injected, so that tests decide what time it is.
+        spare_s: seconds before the deadline that everything has to be done by.
+        runs_over: whether work may go on for later frames, when this one is held.
     """
 
     def __init__(
-        self, budget: LatencyBudget, costs: StageCosts, clock: Clock = time.perf_counter
+        self,
+        budget: LatencyBudget,
+        costs: StageCosts,
+        clock: Clock = time.perf_counter,
+        *,
+        spare_s: float = 0.0,
+        runs_over: bool = False,
     ) -> None:
         self._budget, self._costs, self.clock = budget, costs, clock
+        self._spare_ms, self._runs_over, self._unhurried = spare_s * 1e3, runs_over, False
         self._start_s = clock()
         self.stage_ms: dict[str, float] = {}
 
@@ -104,9 +122,15 @@ class FrameTimer:
 
     def affords(self, *stages: str) -> bool:
         """Whether the learned costs of ``stages`` fit into what is left."""
-        if self._budget.frame_ms is None:
+        if self._budget.frame_ms is None or self._unhurried:
             return True
-        return self.total_ms + self._costs.expected_ms(*stages) <= self._budget.frame_ms
+        needed_ms = self._costs.expected_ms(*stages) + self._spare_ms
+        return self.total_ms + needed_ms <= self._budget.frame_ms
+
+    def run_over(self) -> bool:
+        """Give the deadline up, so that everything is afforded; False where that may not be."""
+        self._unhurried = self._runs_over
+        return self._unhurried
 
     @property
     def within_budget(self) -> bool | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,9 @@ from srd_edge.runtime.search import Line, Search, log_softmax
 from srd_edge.runtime.sessions import Provider
 from srd_edge.runtime.tokenizer import CaptionTokenizer
 
-_NEVER: Final = float("inf")
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,20 +128,14 @@ class OnnxCaptioner:
         self,
         encoded: Encoded,
         *,
-        deadline_s: float = _NEVER,
-        clock: Callable[[], float] | None = None,
+        expired: Callable[[], bool] = _never,
     ) -> Generated:
         """The caption, searched for as the bundle says; of several views, one for all of them.
 
         Args:
             encoded: what ``encode`` or ``encode_views`` gave.
-            deadline_s: on ``clock``; no token is begun after it.
-            clock: seconds, rising; needed with a deadline.
+            expired: whether time is up; asked before each token.
         """
-
-        def expired() -> bool:
-            return clock is not None and clock() > deadline_s
-
         search = Search(self._decoder, self._settings, encoded.rows, expired)
         state = self._decoder.start(encoded)
         line = search.beams(state) if self._settings.beams > 1 else search.greedy(state)[0]
@@ -181,7 +177,7 @@ class OnnxCaptioner:
         if self._settings.beams > 1 or not batched:
             return [self.generate(self.encode(canvas)).text for canvas in canvases]
         encoded = self.encode_views(canvases)
-        search = Search(self._decoder, self._settings, 1, lambda: False)
+        search = Search(self._decoder, self._settings, 1, _never)
         lines = search.greedy(self._decoder.start(encoded))
         return [self._tokenizer.decode(line.tokens) for line in lines]
 

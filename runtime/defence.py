@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,16 +10,13 @@ from numpy.typing import NDArray
 from srd_edge.errors import BundleError
 from srd_edge.kernels.actions import apply_action
 from srd_edge.kernels.frames import Box, Frame, Pixels
-from srd_edge.runtime.budget import FrameTimer, StageCosts
+from srd_edge.runtime.budget import LEAST_DECODE, TOKEN, FrameTimer, StageCosts
 from srd_edge.runtime.bundle_specs import PolicySpec
 from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.runtime.decoders import Encoded
 from srd_edge.runtime.manifest import Manifest
 from srd_edge.runtime.policy import Policy, choose, suspicion
 from srd_edge.runtime.records import AppliedAction, Decision, Observation
-
-LEAST_DECODE: Final = "decode_least"
-"""The stage that makes the shortest caption worth having."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,16 +138,17 @@ class Episode:
             if action == self._by.table.stop_index:
                 return
             # A first step may cost the caption its end; a further one may not.
-            decode = "decode" if self._taken else LEAST_DECODE
-            if not self._timer.affords("perturb", "encode", decode):
+            decode = ("decode",) if self._taken else LEAST_DECODE
+            if not self._timer.affords("perturb", "encode", *decode):
                 if self._taken:
                     degraded.append("policy_steps")
                     return
-                degraded.append("caption")
-                self._encoded = None
-                # These ran in no stage of this frame; a first encoding did, and was learned.
-                self._by.costs.doubt("perturb", decode)
-                return
+                if not self._timer.run_over():
+                    degraded.append("caption")
+                    self._encoded = None
+                    # These ran in no stage of this frame; a first encoding did, and was learned.
+                    self._by.costs.doubt("perturb", TOKEN)
+                    return
             self._perturb(action)
 
     def insist(self) -> bool:

@@ -1,35 +1,40 @@
-"""The defender: observe, decide, perturb, caption, verdict - for one frame, inside its budget."""
+"""The defender: the pipeline's captions, frame after frame, each inside its budget."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
-from srd_edge.errors import BundleError, ProviderError, RunError, UsageError
 from srd_edge.kernels.frames import Frame, Pixels
-from srd_edge.kernels.preprocess import to_canvas
-from srd_edge.runtime.answering import Answering
-from srd_edge.runtime.budget import Clock, FrameTimer, LatencyBudget, StageCosts
+from srd_edge.runtime.budget import Clock, FrameTimer, LatencyBudget
 from srd_edge.runtime.bundle import Bundle, read_bundle
-from srd_edge.runtime.captioning import OnnxCaptioner
-from srd_edge.runtime.defence import Defence, Defended
 from srd_edge.runtime.gate import ChangeGate
 from srd_edge.runtime.memory import Memory
-from srd_edge.runtime.policy import OnnxPolicy, Policy, q_map
-from srd_edge.runtime.records import Result, Verdict
-from srd_edge.runtime.second_opinion import SecondOpinion
+from srd_edge.runtime.pipeline import Pipeline
+from srd_edge.runtime.policy import Policy
+from srd_edge.runtime.records import Result
 from srd_edge.runtime.sessions import Provider
+from srd_edge.runtime.workers import AtOnce, OnThread, Worker
 
-_WARM_UP_FRAMES: Final = 3
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A frame that is being captioned, and whose memory its caption is for."""
+
+    frame: Frame
+    memory: Memory
 
 
 class Defender:
     """Captions frames with a captioner that may be backdoored, and defends each.
+
+    With a budget, a frame whose caption has not come by its deadline is held with the last trusted
+    one; the caption that was late is then trusted for the frames after it. Frames that come while
+    it is still being made are held too.
 
     Args:
         bundle: verified; see ``Defender.load`` for the usual way in.
@@ -41,6 +46,8 @@ class Defender:
             stands, see ``srd_edge.runtime.gate``; None captions every frame anew.
         provider, strict: the execution provider, and whether its absence is an error.
         clock: seconds, rising.
+        worker: does the frames' work; by default a thread where there is a budget, and otherwise
+            the caller.
 
     Raises:
         BundleError: for a bundle whose parts do not fit together.
@@ -60,47 +67,34 @@ class Defender:
         provider: Provider = "auto",
         strict: bool = False,
         clock: Clock = time.perf_counter,
+        worker: Worker[Result] | None = None,
     ) -> None:
-        self.bundle = bundle
-        self._captioner = OnnxCaptioner(bundle, provider, strict=strict)
-        spec = bundle.manifest.policy
-        if defend and spec is None:
-            raise UsageError(
-                expected="a bundle with a policy",
-                found=f"none in {bundle.directory}",
-                do="export one with --policy, or caption undefended with --no-defense",
-            )
-        self._fallback = self._captioner.fallback
-        self._preprocessing = bundle.manifest.preprocessing
-        self._budget = budget or LatencyBudget()
-        self._clock = clock
-        self._costs = StageCosts()
-        self._defence: Defence | None = None
-        if defend and spec is not None:
-            if policy is None:
-                policy = own = OnnxPolicy(bundle, provider, strict=strict)
-                self._fallback = self._fallback or own.fallback
-            self._defence = Defence(bundle.manifest, spec, policy, self._captioner, self._costs)
-        self._check: SecondOpinion | None = None
-        if defend and check and bundle.manifest.check is not None:
-            self._check = SecondOpinion(bundle, bundle.manifest.check, provider, strict=strict)
-        self._answering = Answering(self._captioner, self._check, self._costs)
-
         def fresh() -> Memory:
             return Memory(None if gate_level is None else ChangeGate(gate_level))
 
         # One at once: a level that is none is to be told before the first frame.
         self._memories = defaultdict(fresh, {0: fresh()})
-        try:
-            self._warm_up()
-        except (BundleError, ProviderError, RunError):
-            raise
-        except Exception as error:  # onnxruntime's own errors have no base but Exception
-            raise BundleError(
-                expected=f"graphs, tokens and actions that fit together in {bundle.directory}",
-                found=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
-                do="fetch or export the bundle again",
-            ) from error
+        self.bundle = bundle
+        self._budget = budget or LatencyBudget()
+        self._clock = clock
+        self._pipeline = Pipeline(
+            bundle,
+            policy=policy,
+            defend=defend,
+            check=check,
+            provider=provider,
+            strict=strict,
+            clock=clock,
+        )
+        self._worker: Worker[Result]
+        if worker is not None:
+            self._worker = worker
+        elif self._budget.frame_ms is None:
+            self._worker = AtOnce()
+        else:
+            self._worker = OnThread(clock, most_spare_s=self._budget.frame_ms / 2e3)
+        self._begun: _Begun | None = None
+        self._kept: Pixels | None = None
 
     @classmethod
     def load(
@@ -131,12 +125,12 @@ class Defender:
     @property
     def provider(self) -> str:
         """The execution provider in use: cpu, cuda or tensorrt."""
-        return self._captioner.provider
+        return self._pipeline.provider
 
     @property
     def fallback(self) -> str | None:
         """Why the provider is not the one asked for, for the captioner or the policy; or None."""
-        return self._fallback
+        return self._pipeline.fallback
 
     def forget(self, source: int = 0) -> None:
         """Drop the captions of earlier frames: what follows is another scene.
@@ -150,13 +144,21 @@ class Defender:
         """Caption one frame.
 
         Args:
-            frame: a Frame, or its pixels (H, W, 3) uint8 RGB of any size.
+            frame: a Frame, or its pixels (H, W, 3) uint8 RGB of any size. They may be overwritten
+                afterwards.
             compare: also say what the undefended model would have said; not charged to the frame.
             source: which of several the frame is from; a late frame is held with a caption of its
                 own source only.
         """
         frame = frame if isinstance(frame, Frame) else Frame(frame)
-        timer = FrameTimer(self._budget, self._costs, self._clock)
+        worker = self._worker
+        timer = FrameTimer(
+            self._budget,
+            self._pipeline.costs,
+            self._clock,
+            spare_s=worker.spare_s,
+            runs_over=worker.runs_over,
+        )
         memory = self._memories[source]
         last = memory.standing
         if last is not None and not (compare and last.raw_caption is None):
@@ -164,81 +166,84 @@ class Defender:
                 standing = memory.unchanged(frame)
             if standing is not None:
                 return _told_of(standing, frame, timer)
-        result = self._captioned(frame, timer, memory, compare=compare)
+        result = self._captioned(frame, timer, memory)
+        result = replace(result, total_ms=timer.total_ms, within_budget=timer.within_budget)
+        if compare:
+            result = replace(result, raw_caption=self._undefended(frame, result))
         memory.stand(result, frame)
         return result
 
-    def _captioned(
-        self, frame: Frame, timer: FrameTimer, memory: Memory, *, compare: bool
-    ) -> Result:
-        degraded: list[str] = []
-        with timer.stage("preprocess"):
-            canvas = to_canvas(frame.pixels, self._preprocessing)
-        with timer.stage("encode"):
-            raw = self._captioner.encode(canvas)
-        defended, episode = Defended(raw, None, ()), None
-        if self._defence is not None:
-            episode = self._defence.begin(frame, canvas, raw, timer)
-            episode.follow(degraded)
-            defended = episode.defended
-        answered = self._answering.answer(frame, defended.encoded, episode, timer, degraded)
-        if episode is not None:
-            defended = episode.defended
-        total_ms, within = timer.total_ms, timer.within_budget
-        generated, opinion = answered.generated, answered.opinion
-        is_suspect = bool(defended.actions) or (opinion is not None and opinion.refused)
-        verdict: Verdict = "suspicious" if is_suspect else "clean"
-        if generated is None:
-            verdict = "held"
-            caption, held_for = memory.caption, frame.index - memory.frame
-        else:
-            caption, held_for = generated.text, None
-            memory.trust(caption, frame.index)
-        raw_caption = None
-        if compare:
-            unchanged = generated is not None and generated.finished and not is_suspect
-            raw_caption = caption if unchanged else self._captioner.generate(raw).text
-        decision, table = defended.decision, self.bundle.manifest.actions
-        levels = [part.suspicion for part in (decision, opinion) if part is not None]
-        return Result(
-            frame=frame.index,
-            time_s=frame.time_s,
-            caption=caption,
-            verdict=verdict,
-            suspicion=max(levels, default=None),
-            actions=defended.actions,
-            raw_caption=raw_caption,
-            stage_ms=timer.stage_ms,
-            total_ms=total_ms,
-            within_budget=within,
-            degraded=tuple(degraded),
-            held_for=held_for if caption is not None else None,
-            opinion=opinion,
-            speaker=answered.speaker,
-            decision=decision,
-            q_map=None if decision is None else q_map(decision.q_values, table),
-        )
+    def _captioned(self, frame: Frame, timer: FrameTimer, memory: Memory) -> Result:
+        """What is said of a frame: its own caption if it comes in time, or the last one."""
+        if self._begun is not None:
+            with timer.stage("wait", learn=False):
+                done = self._finish(timer.deadline_s)
+            if not done:
+                return memory.hold(_held(frame, timer, "frame_rate"))
+        begun = self._begun = _Begun(self._copied(frame), memory)
+        self._worker.begin(lambda: self._pipeline.caption(begun.frame, timer))
+        result = self._collect(timer.deadline_s)
+        if result is None:
+            timer.run_over()
+            result = _held(frame, timer, "caption")
+        if result.verdict == "held":
+            return memory.hold(result)
+        memory.trust(result)
+        return result
 
-    def _warm_up(self) -> None:
-        """Run every stage a few times: the costs are learned, and what does not fit is found.
+    def _finish(self, until_s: float) -> bool:
+        """Whether the caption that was late has come; it is trusted for the frames after it."""
+        begun = self._begun
+        if begun is None:
+            return True
+        late = self._collect(until_s)
+        if late is None:
+            return False
+        if late.verdict != "held":
+            begun.memory.trust(late)
+        begun.memory.stand(late, begun.frame)
+        return True
 
-        The first round pays for what is allocated once; its costs are forgotten.
-        """
-        grey = np.full((self._preprocessing.height, self._preprocessing.width, 3), 127, np.uint8)
-        for number in range(_WARM_UP_FRAMES):
-            if number == 1:
-                self._costs.forget()
-            timer = FrameTimer(LatencyBudget(), self._costs, self._clock)
-            with timer.stage("preprocess"):
-                canvas = to_canvas(grey, self._preprocessing)
-            with timer.stage("encode"):
-                encoded = self._captioner.encode(canvas)
-            if self._defence is not None:
-                self._defence.rehearse(canvas, encoded, timer)
-                self._defence.begin(Frame(grey), canvas, encoded, timer).follow([])
-            said = self._answering.generate(encoded, timer, [])
-            if self._check is not None and said is not None:
-                self._check.rehearse(Frame(grey), said, timer, self._costs)
+    def _collect(self, until_s: float) -> Result | None:
+        """The result of the frame that was begun; None where it has not come by ``until_s``."""
+        try:
+            result = self._worker.wait(until_s)
+        except Exception:
+            self._begun = None
+            raise
+        if result is not None:
+            self._begun = None
+        return result
+
+    def _undefended(self, frame: Frame, result: Result) -> str:
+        """What the captioner says by itself, made after the frame's time was taken."""
+        if result.verdict == "clean" and "caption_length" not in result.degraded:
+            assert result.caption is not None
+            return result.caption
+        self._finish(float("inf"))
+        return self._pipeline.undefended(frame)
+
+    def _copied(self, frame: Frame) -> Frame:
+        """A frame that stays as it is while a thread looks at it, whatever becomes of the given."""
+        if not self._worker.runs_over:
+            return frame
+        if self._kept is None or self._kept.shape != frame.pixels.shape:
+            self._kept = np.empty_like(frame.pixels, order="C")
+        np.copyto(self._kept, frame.pixels)
+        return replace(frame, pixels=self._kept)
+
+
+def _held(frame: Frame, timer: FrameTimer, given_up: str) -> Result:
+    """A frame that nothing is known of in time."""
+    return Result(
+        frame=frame.index,
+        time_s=frame.time_s,
+        caption=None,
+        verdict="held",
+        suspicion=None,
+        stage_ms=dict(timer.stage_ms),
+        degraded=(given_up,),
+    )
 
 
 def _told_of(standing: Result, frame: Frame, timer: FrameTimer) -> Result:

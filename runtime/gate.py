@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from srd_edge.errors import UsageError
 from srd_edge.kernels.frames import Pixels
 from srd_edge.kernels.similarity import largest_block_difference
@@ -49,9 +51,7 @@ class ChangeGate:
         return largest_block_difference(self._captioned, pixels, BLOCK_PX) <= self.level
 
     def captioned(self, pixels: Pixels) -> None:
-        """These were captioned; they are kept, not copied."""
-        self._captioned = pixels
-
-    def forget(self) -> None:
-        """The next picture is another scene, whatever it looks like."""
-        self._captioned = None
+        """These were captioned. They are copied: a camera may write the next frame over them."""
+        if self._captioned is None or self._captioned.shape != pixels.shape:
+            self._captioned = np.empty(pixels.shape, np.uint8)
+        np.copyto(self._captioned, pixels)

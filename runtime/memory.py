@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.gate import ChangeGate
@@ -25,9 +25,14 @@ class Memory:
     frame: int = 0
     standing: Result | None = None
 
-    def trust(self, caption: str, frame: int) -> None:
+    def trust(self, result: Result) -> None:
         """A caption that was made under the defence, for frames that there is no time for."""
-        self.caption, self.frame = caption, frame
+        self.caption, self.frame = result.caption, result.frame
+
+    def hold(self, result: Result) -> Result:
+        """A result without a caption of its own, with the last trusted one and its age."""
+        held_for = None if self.caption is None else result.frame - self.frame
+        return replace(result, caption=self.caption, held_for=held_for)
 
     def unchanged(self, frame: Frame) -> Result | None:
         """The result that stands; None if this frame shows something else than its own."""
@@ -35,12 +40,7 @@ class Memory:
         return self.standing if still else None
 
     def stand(self, result: Result, frame: Frame) -> None:
-        """Let a frame's result stand; one that was made under pressure is to be made again."""
-        if self.gate is None:
-            return
-        if result.verdict == "held" or result.degraded:
-            self.standing = None
-            self.gate.forget()
-        else:
+        """Let a frame's result stand, unless it was made under pressure; that is made again."""
+        if self.gate is not None and result.verdict != "held" and not result.degraded:
             self.standing = result
             self.gate.captioned(frame.pixels)

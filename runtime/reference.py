@@ -56,13 +56,12 @@ class ReferenceCaptioner:
         self,
         canvas: Pixels,
         *,
-        deadline_s: float = float("inf"),
-        clock: Callable[[], float] | None = None,
+        expired: Callable[[], bool] = lambda: False,
     ) -> Generated:
         """Its own caption.
 
         Args:
             canvas: from ``canvas``.
-            deadline_s, clock: as in ``OnnxCaptioner.generate``.
+            expired: as in ``OnnxCaptioner.generate``.
         """
-        return self._captioner.generate(self.look(canvas), deadline_s=deadline_s, clock=clock)
+        return self._captioner.generate(self.look(canvas), expired=expired)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from srd_edge.kernels.frames import Frame, Pixels
-from srd_edge.runtime.budget import FrameTimer, StageCosts
+from srd_edge.runtime.budget import TOKEN, FrameTimer, StageCosts
 from srd_edge.runtime.bundle import Bundle
 from srd_edge.runtime.captioning import Generated
 from srd_edge.runtime.check_specs import FROM_MEDIAN_TO_LIMIT, CheckSpec
@@ -155,8 +155,7 @@ class FrameOpinion:
         with self.timer.stage("answer", learn=False):
             generated = reference.answer(
                 self._canvas_for(reference),
-                deadline_s=self.timer.deadline_s,
-                clock=self.timer.clock,
+                expired=lambda: not self.timer.affords(TOKEN),
             )
         if generated.finished:
             costs.learn("answer", (self.timer.clock() - start) * 1e3)

@@ -14,7 +14,7 @@ from srd_edge.evaluation.contestants import Answer, Case
 from srd_edge.evaluation.controls import DefenderContestant, NeverActs
 from srd_edge.evaluation.registry import ENTRIES
 from srd_edge.kernels.frames import Frame, Pixels
-from srd_edge.runtime import defender as defender_module
+from srd_edge.runtime import pipeline as pipeline_module
 from srd_edge.runtime import reference as reference_module
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.captioning import OnnxCaptioner
@@ -117,7 +117,7 @@ def test_passes_are_those_that_were_made(
             seen.extend(canvases)
             return super().encode_views(canvases)
 
-    modules: tuple[ModuleType, ...] = (defender_module, reference_module)
+    modules: tuple[ModuleType, ...] = (pipeline_module, reference_module)
     for module in modules:
         monkeypatch.setattr(module, "OnnxCaptioner", Seen)
     contestant = DefenderContestant(Defender(checked(bundle, **limits)))

@@ -25,7 +25,7 @@ from srd_edge.evaluation.controls import (
 from srd_edge.kernels.actions import DEFAULT_TABLE
 from srd_edge.kernels.frames import Frame, Pixels
 from srd_edge.kernels.preprocess import Preprocessing
-from srd_edge.runtime import defender as defender_module
+from srd_edge.runtime import pipeline as pipeline_module
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.bundle_specs import (
     CaptionerSpec,
@@ -92,7 +92,7 @@ def encodings(monkeypatch: pytest.MonkeyPatch) -> list[Pixels]:
             seen.append(canvas)
             return super().encode(canvas)
 
-    monkeypatch.setattr(defender_module, "OnnxCaptioner", Seen)
+    monkeypatch.setattr(pipeline_module, "OnnxCaptioner", Seen)
     return seen
 
 

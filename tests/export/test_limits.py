@@ -16,7 +16,7 @@ from srd_edge.export import limits as limits_module
 from srd_edge.export.limits import PASSED, UNDISTURBED, with_limits
 from srd_edge.kernels.frames import Pixels
 from srd_edge.kernels.preprocess import to_canvas
-from srd_edge.runtime import defender as defender_module
+from srd_edge.runtime import pipeline as pipeline_module
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.runtime.check_specs import REFERENCE_FOLDER, CheckSpec, Limit
@@ -236,7 +236,7 @@ def test_a_policy_that_would_leave_them_alone_anyway_needs_no_margin(
             values[-1] = 0
             return values
 
-    monkeypatch.setattr(defender_module, "OnnxPolicy", Shy)
+    monkeypatch.setattr(pipeline_module, "OnnxPolicy", Shy)
     manifest = with_limits(altered(bundle, 1.0), samples[:4])
     assert manifest.policy is not None
     assert manifest.policy.margin == pytest.approx(max(advantage, 0), abs=1e-3)

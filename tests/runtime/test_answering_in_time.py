@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from srd_edge import Defender, Frame
+from srd_edge import Defender, Frame, Result
 from srd_edge.kernels.actions import DEFAULT_TABLE
 from srd_edge.kernels.frames import Pixels
 from srd_edge.runtime import captioning as captioning_module
-from srd_edge.runtime import defender as defender_module
+from srd_edge.runtime import pipeline as pipeline_module
 from srd_edge.runtime import reference as reference_module
 from srd_edge.runtime import second_opinion as second_opinion_module
 from srd_edge.runtime.budget import LatencyBudget
@@ -27,6 +27,7 @@ from srd_edge.runtime.language import OnnxLanguageModel
 from srd_edge.runtime.records import Observation
 from srd_edge.runtime.reference import ReferenceCaptioner
 from srd_edge.runtime.search import Search
+from srd_edge.runtime.workers import AtOnce
 
 ENCODE_MS, POLICY_MS, TOKEN_MS, SCREEN_MS, EXAMINE_MS = 10, 2, 1, 3, 5
 EVERYTHING, NOTHING = Limit(-1e4, 1.0), Limit(1e4, 1.0)  # is above it
@@ -98,7 +99,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
             clock.spend(SCREEN_MS)
             return super().log_probability(*arguments, **options)
 
-    monkeypatch.setattr(defender_module, "OnnxCaptioner", Metered)
+    monkeypatch.setattr(pipeline_module, "OnnxCaptioner", Metered)
     monkeypatch.setattr(captioning_module, "Search", MeteredSearch)
     monkeypatch.setattr(reference_module, "OnnxCaptioner", Metered)
     monkeypatch.setattr(second_opinion_module, "OnnxLanguageModel", MeteredLanguage)
@@ -115,9 +116,16 @@ def checked(bundle: Bundle, **changes: Any) -> Bundle:
     return replace(bundle, manifest=replace(bundle.manifest, check=check))
 
 
+def metered(bundle: Bundle, clock: Clock, budget_ms: float, **options: Any) -> Defender:
+    """Takes the time that the clock says, and nothing goes on behind the frames."""
+    worker = AtOnce[Result]()
+    budget = LatencyBudget(budget_ms)
+    return Defender(bundle, budget=budget, clock=clock, worker=worker, **options)
+
+
 def timed(bundle: Bundle, clock: Clock, budget_ms: float) -> Defender:
     policy = Ranked(LEAVES_IT, clock)
-    return Defender(bundle, policy=policy, budget=LatencyBudget(budget_ms), clock=clock)
+    return metered(bundle, clock, budget_ms, policy=policy)
 
 
 def reference_of(bundle: Bundle, pixels: Pixels) -> str:
@@ -196,7 +204,7 @@ def test_a_slow_check_does_not_hold_every_frame_after_it(
     limits: dict[str, Any],
 ) -> None:
     defender = timed(checked(bundle, **limits, retries=0), clock, 100)
-    reference = defender._check.reference._captioner  # type: ignore[union-attr]
+    reference = defender._pipeline._check.reference._captioner  # type: ignore[union-attr]
     metered = type(reference)
     name = {"examine": "log_probability", "answer": "generate"}[stage]
     work: Callable[..., Any] = getattr(metered, name)
@@ -230,7 +238,7 @@ def test_a_caption_cut_short_is_said_to_be_whoever_said_it(
             text = " ".join(made.text.split()[:kept])
             return replace(made, text=text, finished=False)
 
-    monkeypatch.setattr(defender_module, "OnnxCaptioner", Interrupted)
+    monkeypatch.setattr(pipeline_module, "OnnxCaptioner", Interrupted)
     monkeypatch.setattr(reference_module, "OnnxCaptioner", Interrupted)
     for retries, speaker, caption in ((1, "suspect", cured), (0, "reference", trusted)):
         result = Defender(checked(bundle, retries=retries), policy=Ranked(LEAVES_IT)).caption(

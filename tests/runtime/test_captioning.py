@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,15 +109,20 @@ def test_a_caption_is_as_likely_as_its_text(toy_bundle: Path, *, ends: bool) -> 
     assert compared > 4
 
 
+def after(calls: int) -> Callable[[], bool]:
+    """Time that is up after so many looks at the clock."""
+    looks = itertools.count(1)
+    return lambda: next(looks) > calls
+
+
 def test_a_caption_cut_short_is_as_likely_as_what_is_left_of_it(
     captioner: OnnxCaptioner, toy_bundle: Path
 ) -> None:
     tokenizer = CaptionTokenizer(read_bundle(toy_bundle).path("tokenizer.json"))
     compared = 0
-    for seed, seconds in itertools.product(range(8), range(12)):
+    for seed, calls in itertools.product(range(8), range(12)):
         encoded = captioner.encode(canvas(seed))
-        clock = partial(next, itertools.count(1.0))
-        cut = captioner.generate(encoded, deadline_s=seconds, clock=clock)
+        cut = captioner.generate(encoded, expired=after(calls))
         assert not cut.ended
         if tokenizer.encode(cut.text) == list(cut.tokens[: len(cut.log_probabilities)]):
             likely = captioner.log_probability(encoded, cut.text, finished=False)
@@ -144,11 +149,10 @@ def test_a_deadline_cuts_at_a_whole_word(captioner: OnnxCaptioner) -> None:
     full = captioner.generate(encoded)
     assert full.finished
     assert len(full.text.split()) > 2
-    for seconds in range(len(full.tokens) + 1):
-        clock = partial(next, itertools.count(1.0))
-        cut = captioner.generate(encoded, deadline_s=seconds, clock=clock)
-        assert cut.tokens == full.tokens[:seconds]
-        assert cut.finished is (seconds == len(full.tokens))
+    for calls in range(len(full.tokens) + 1):
+        cut = captioner.generate(encoded, expired=after(calls))
+        assert cut.tokens == full.tokens[:calls]
+        assert cut.finished is (calls == len(full.tokens))
         words = cut.text.split()
         assert words == full.text.split()[: len(words)]
     assert cut == full

@@ -17,7 +17,7 @@ from srd_edge.kernels.actions import DEFAULT_TABLE, ActionTable, Perturbation, a
 from srd_edge.kernels.frames import Box, Pixels
 from srd_edge.runtime import captioning as captioning_module
 from srd_edge.runtime import defence as defence_module
-from srd_edge.runtime import defender as defender_module
+from srd_edge.runtime import pipeline as pipeline_module
 from srd_edge.runtime.budget import LatencyBudget
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.captioning import OnnxCaptioner
@@ -25,6 +25,7 @@ from srd_edge.runtime.decoders import Encoded, State
 from srd_edge.runtime.policy import OnnxPolicy
 from srd_edge.runtime.records import Observation
 from srd_edge.runtime.search import Search
+from srd_edge.runtime.workers import AtOnce
 
 ENCODE_MS, POLICY_MS, TOKEN_MS = 10, 2, 1
 TABLE = DEFAULT_TABLE
@@ -84,7 +85,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
             clock.spend(TOKEN_MS)
             return super()._next(state, pending)
 
-    monkeypatch.setattr(defender_module, "OnnxCaptioner", Metered)
+    monkeypatch.setattr(pipeline_module, "OnnxCaptioner", Metered)
     monkeypatch.setattr(captioning_module, "Search", MeteredSearch)
     return clock
 
@@ -93,9 +94,16 @@ def picture(seed: int = 0, size: tuple[int, int] = (40, 60)) -> Pixels:
     return np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
 
 
+def metered(bundle: Bundle, clock: Clock, budget_ms: float, **options: Any) -> Defender:
+    """Takes the time that the clock says, and nothing goes on behind the frames."""
+    worker = AtOnce[Result]()
+    budget = LatencyBudget(budget_ms)
+    return Defender(bundle, budget=budget, clock=clock, worker=worker, **options)
+
+
 def timed(bundle: Bundle, clock: Clock, wanted: tuple[int, ...], budget_ms: float) -> Defender:
     policy = Fixed(wanted, clock)
-    return Defender(bundle, policy=policy, budget=LatencyBudget(budget_ms), clock=clock)
+    return metered(bundle, clock, budget_ms, policy=policy)
 
 
 def rank(result: Result) -> int:
@@ -217,7 +225,7 @@ def test_a_late_frame_is_held_with_the_last_trusted_caption(
     bundle: Bundle, clock: Clock, wanted: tuple[int, ...]
 ) -> None:
     policy = Fixed(wanted, clock)
-    defender = Defender(bundle, policy=policy, budget=LatencyBudget(60), clock=clock)
+    defender = metered(bundle, clock, 60, policy=policy)
     policy.cost_ms = 1e3
     none_yet = defender.caption(Frame(picture(1), 0))
     assert (none_yet.verdict, none_yet.caption, none_yet.held_for) == ("held", None, None)
@@ -236,7 +244,7 @@ def test_a_late_frame_is_held_with_the_last_trusted_caption(
 
 def test_no_caption_is_held_across_files(bundle: Bundle, clock: Clock) -> None:
     policy = Fixed((FIRST,), clock)
-    defender = Defender(bundle, policy=policy, budget=LatencyBudget(60), clock=clock)
+    defender = metered(bundle, clock, 60, policy=policy)
     assert defender.caption(Frame(picture(), 0)).caption
     policy.cost_ms = 1e3
     assert defender.caption(Frame(picture(), 1)).caption
@@ -247,7 +255,7 @@ def test_no_caption_is_held_across_files(bundle: Bundle, clock: Clock) -> None:
 
 def test_no_caption_is_held_across_sources(bundle: Bundle, clock: Clock) -> None:
     policy = Fixed((FIRST,), clock)
-    defender = Defender(bundle, policy=policy, budget=LatencyBudget(60), clock=clock)
+    defender = metered(bundle, clock, 60, policy=policy)
     trusted = [defender.caption(Frame(picture(n), 7 * n), source=n).caption for n in (0, 1)]
     assert all(trusted)
     policy.cost_ms = 1e3
@@ -267,7 +275,7 @@ def test_a_cold_first_run_is_not_what_a_stage_costs(bundle: Bundle, clock: Clock
             return super().q_values(observation)
 
     policy = ColdOnce((FIRST, SECOND), clock)
-    defender = Defender(bundle, policy=policy, budget=LatencyBudget(200), clock=clock)
+    defender = metered(bundle, clock, 200, policy=policy)
     assert defender.caption(picture()).degraded == ()
 
 
@@ -336,12 +344,12 @@ def test_the_policys_fallback_is_told_too(bundle: Bundle, monkeypatch: pytest.Mo
             super().__init__(*arguments, **options)
             self.fallback = "running on cpu: the policy alone"
 
-    monkeypatch.setattr(defender_module, "OnnxPolicy", Elsewhere)
+    monkeypatch.setattr(pipeline_module, "OnnxPolicy", Elsewhere)
     assert Defender(bundle, provider="cpu").fallback == "running on cpu: the policy alone"
 
 
 def test_an_undefended_run_keeps_its_budget_too(bundle: Bundle, clock: Clock) -> None:
-    defender = Defender(bundle, defend=False, budget=LatencyBudget(ENCODE_MS + 6), clock=clock)
+    defender = metered(bundle, clock, ENCODE_MS + 6, defend=False)
     result = defender.caption(picture())
     assert result.total_ms <= ENCODE_MS + 6 + TOKEN_MS
     assert result.degraded in (("caption_length",), ("caption",))

@@ -44,8 +44,14 @@ def test_a_still_scene_stands_and_a_sticker_anywhere_does_not() -> None:
     assert gate.still(noisy(1))
     for top, left in ((0, 0), (708, 1268), (354, 634), (5, 1003), (701, 7)):
         assert not gate.still(noisy(2, stickered(top, left)))
-    gate.forget()
-    assert not gate.still(noisy(1))
+
+
+def test_a_camera_may_write_over_the_picture_that_was_captioned() -> None:
+    gate, buffer = ChangeGate(), noisy(0)
+    gate.captioned(buffer)
+    buffer[:] = stickered(354, 634)
+    assert not gate.still(buffer)
+    assert gate.still(noisy(1))
 
 
 def test_what_creeps_in_is_noticed() -> None:

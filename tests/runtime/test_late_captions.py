@@ -1,0 +1,168 @@
+"""A frame whose caption is late is held, and its caption is there for the frames after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from srd_edge import Defender, Frame, Result
+from srd_edge.kernels.frames import Pixels
+from srd_edge.runtime.budget import LatencyBudget
+from srd_edge.runtime.bundle import Bundle, read_bundle
+from srd_edge.runtime.workers import OnThread
+
+FOR_EVER = float("inf")
+HOURS = LatencyBudget(1e7)
+
+
+class Slow:
+    """Does its work when it has been waited for ``waits`` times in vain; once asked in earnest."""
+
+    runs_over = True
+    spare_s = 0.0
+
+    def __init__(self, *waits: int) -> None:
+        self._waits, self._left = list(waits), 0
+
+    def begin(self, work: Callable[[], Result]) -> None:
+        self._work, self._left = work, self._waits.pop(0) if self._waits else 0
+
+    def wait(self, until_s: float) -> Result | None:
+        if self._left and until_s != FOR_EVER:
+            self._left -= 1
+            return None
+        return self._work()
+
+
+@pytest.fixture
+def bundle(toy_bundle: Path) -> Bundle:
+    return read_bundle(toy_bundle)
+
+
+def picture(seed: int) -> Pixels:
+    return np.random.default_rng(seed).integers(0, 256, (40, 60, 3), np.uint8)
+
+
+def slow(bundle: Bundle, *waits: int, gate_level: float | None = None) -> Defender:
+    return Defender(
+        bundle, budget=HOURS, worker=Slow(*waits), gate_level=gate_level, provider="cpu"
+    )
+
+
+@pytest.fixture
+def captions(bundle: Bundle) -> list[str | None]:
+    """Of pictures 0 to 5, each in its own time."""
+    defender = Defender(bundle, provider="cpu")
+    return [defender.caption(Frame(picture(seed), seed)).caption for seed in range(6)]
+
+
+def told(result: Result) -> tuple[str, str | None, int | None, tuple[str, ...]]:
+    return result.verdict, result.caption, result.held_for, result.degraded
+
+
+def test_a_late_caption_is_for_the_frames_after_it(
+    bundle: Bundle, captions: list[str | None]
+) -> None:
+    defender = slow(bundle, 0, 3)
+    results = [defender.caption(Frame(picture(seed), seed)) for seed in range(6)]
+    assert results[0].verdict != "held"
+    assert told(results[1]) == ("held", captions[0], 1, ("caption",))
+    # The thread is still at the second frame when the third and the fourth come.
+    assert told(results[2]) == ("held", captions[0], 2, ("frame_rate",))
+    assert told(results[3]) == ("held", captions[0], 3, ("frame_rate",))
+    assert [result.caption for result in results[4:]] == captions[4:]
+    assert "wait" in results[4].stage_ms
+    assert all(result.decision is not None for result in results if result.verdict != "held")
+    assert all(result.within_budget for result in results)
+
+
+def test_its_age_is_that_of_the_frame_that_it_was_made_of(
+    bundle: Bundle, captions: list[str | None]
+) -> None:
+    defender = slow(bundle, 1, 1, 1)
+    results = [defender.caption(Frame(picture(seed), seed)) for seed in range(3)]
+    assert told(results[0]) == ("held", None, None, ("caption",))
+    assert told(results[1]) == ("held", captions[0], 1, ("caption",))
+    assert told(results[2]) == ("held", captions[1], 1, ("caption",))
+
+
+def test_the_caller_may_write_over_a_frame_that_was_held(
+    bundle: Bundle, captions: list[str | None]
+) -> None:
+    defender, buffer = slow(bundle, 1, 1), picture(0)
+    defender.caption(Frame(buffer, 0))
+    buffer[:] = picture(1)
+    assert told(defender.caption(Frame(buffer, 1)))[:2] == ("held", captions[0])
+
+
+def test_a_late_caption_is_for_its_own_source(bundle: Bundle, captions: list[str | None]) -> None:
+    defender = slow(bundle, 1, 1, 1, 0)
+    held = [defender.caption(Frame(picture(seed), seed), source=seed % 2) for seed in range(3)]
+    assert [result.caption for result in held] == [None, None, captions[0]]
+    assert held[2].held_for == 2
+
+
+def test_a_late_caption_of_what_is_forgotten_is_never_said(bundle: Bundle) -> None:
+    defender = slow(bundle, 1, 1)
+    defender.caption(Frame(picture(0), 0))
+    defender.forget()
+    assert told(defender.caption(Frame(picture(1), 1)))[:3] == ("held", None, None)
+
+
+def test_a_comparison_waits_for_what_is_late(bundle: Bundle) -> None:
+    undefended = Defender(bundle, defend=False, provider="cpu")
+    raw = [undefended.caption(Frame(picture(seed), seed)).caption for seed in range(4)]
+    defender = slow(bundle, 2, 2, 0, 0)
+    results = [defender.caption(Frame(picture(n), n), compare=True) for n in range(4)]
+    assert [result.raw_caption for result in results] == raw
+    assert [result.verdict == "held" for result in results] == [True, True, False, False]
+
+
+def test_while_the_scene_stands_a_late_caption_stands_too(
+    bundle: Bundle, captions: list[str | None]
+) -> None:
+    defender = slow(bundle, 1, gate_level=8)
+    held = defender.caption(Frame(picture(0), 0))
+    assert held.verdict == "held"
+    again = defender.caption(Frame(picture(0), 1))
+    assert (again.caption, again.unchanged_for) == (captions[0], None)
+    assert defender.caption(Frame(picture(0), 2)).unchanged_for == 1
+    assert defender.caption(Frame(picture(1), 3)).unchanged_for is None
+
+
+def test_an_error_of_a_late_frame_is_told_and_the_next_is_captioned(
+    bundle: Bundle, captions: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    defender = slow(bundle, 1)
+    with monkeypatch.context() as patched:
+        defender.caption(Frame(picture(0), 0))
+        patched.setattr(defender._pipeline, "_captioner", None)
+        with pytest.raises(AttributeError):
+            defender.caption(Frame(picture(1), 1))
+    assert defender.caption(Frame(picture(2), 2)).caption == captions[2]
+
+
+def test_what_there_is_no_time_for_is_made_whole(bundle: Bundle) -> None:
+    unhurried = Defender(bundle, provider="cpu").caption(picture(0))
+    hurried = Defender(bundle, budget=LatencyBudget(1e-3), worker=Slow(), provider="cpu")
+    result = hurried.caption(picture(0))
+    assert (result.caption, result.actions, result.degraded) == (
+        unhurried.caption,
+        unhurried.actions,
+        (),
+    )
+    assert result.within_budget is False
+
+
+def test_on_a_real_thread_a_caption_comes_with_its_age(
+    bundle: Bundle, captions: list[str | None]
+) -> None:
+    defender = Defender(bundle, budget=LatencyBudget(1e-3), provider="cpu")
+    assert isinstance(defender._worker, OnThread)
+    first = defender.caption(Frame(picture(0), 0))
+    assert told(first) == ("held", None, None, ("caption",))
+    defender._finish(FOR_EVER)
+    assert told(defender.caption(Frame(picture(1), 7))) == ("held", captions[0], 7, ("caption",))
