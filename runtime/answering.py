@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from srd_edge.kernels.frames import Frame
-from srd_edge.runtime.budget import TOKEN, FrameTimer, StageCosts
+from srd_edge.runtime.budget import TOKEN, FrameTimer
 from srd_edge.runtime.captioning import Generated, OnnxCaptioner
 from srd_edge.runtime.decoders import Encoded
 from srd_edge.runtime.defence import Episode
@@ -37,35 +38,39 @@ class Answering:
     Args:
         captioner: the suspect.
         check: judges what it says; None lets everything stand.
-        costs: what stages cost, shared with the defender.
     """
 
-    def __init__(
-        self, captioner: OnnxCaptioner, check: SecondOpinion | None, costs: StageCosts
-    ) -> None:
-        self._captioner, self._check, self._costs = captioner, check, costs
+    def __init__(self, captioner: OnnxCaptioner, check: SecondOpinion | None) -> None:
+        self._captioner, self._check = captioner, check
+
+    def generate(self, encoded: Sequence[Encoded], timer: FrameTimer) -> list[Generated]:
+        """The suspect's captions of pictures, side by side; cut at a whole word when time is up."""
+        said = self._generated(encoded, timer)
+        if not all(one.finished or one.text for one in said) and timer.run_over():
+            said = self._generated(encoded, timer)
+        return said
 
     def answer(
         self,
         frame: Frame,
-        encoded: Encoded | None,
+        said: Generated | None,
         episode: Episode | None,
         timer: FrameTimer,
         degraded: list[str],
     ) -> Answered:
-        """Caption a frame.
+        """What is said of a frame in the end.
 
         A caption that is refused costs a further perturbation and another try, as often as the
         bundle allows; then the reference captioner answers.
 
         Args:
             frame: what the camera saw, which the check goes by.
-            encoded: what the suspect is shown of it; None where there was no time for that.
+            said: what the suspect says of it; None where there was no time to ask.
             episode: perturbs it further; None without a policy.
             timer: of the frame.
             degraded: what is given up is added to it.
         """
-        said = self.generate(encoded, timer, degraded)
+        said = _worth_having(said, degraded)
         if said is None or self._check is None:
             return Answered(said, None, "suspect")
         perturbed = episode is not None and bool(episode.defended.actions)
@@ -82,36 +87,24 @@ class Answering:
         replaced = self._replace(here, first, timer, degraded)
         return Answered(replaced, first, "suspect" if replaced is None else "reference")
 
-    def generate(
-        self, encoded: Encoded | None, timer: FrameTimer, degraded: list[str]
-    ) -> Generated | None:
-        """The suspect's caption, cut at a whole word where time runs out; None if none is left."""
-        if encoded is None:
-            return None
-        generated = self._generated(encoded, timer)
-        if not (generated.finished or generated.text) and timer.run_over():
-            generated = self._generated(encoded, timer)
-        if generated.finished:
-            return generated
-        degraded.append("caption_length" if generated.text else "caption")
-        return generated if generated.text else None
-
-    def _generated(self, encoded: Encoded, timer: FrameTimer) -> Generated:
+    def _generated(self, encoded: Sequence[Encoded], timer: FrameTimer) -> list[Generated]:
+        if not encoded:
+            return []
         start = timer.clock()
         with timer.stage("decode", learn=False):
-            generated = self._captioner.generate(
+            said = self._captioner.generate_each(
                 encoded, expired=lambda: not timer.affords(TOKEN, "screen")
             )
         cost_ms = (timer.clock() - start) * 1e3
         # A finished caption cost one more call, for the end token.
-        calls = len(generated.tokens) + generated.finished
+        calls = max(len(one.tokens) + one.finished for one in said)
         if calls:
-            self._costs.learn(TOKEN, cost_ms / calls)
+            timer.costs.learn(TOKEN, cost_ms / calls)
         else:
-            self._costs.doubt(TOKEN, "screen")
-        if generated.finished:
-            self._costs.learn("decode", cost_ms)
-        return generated
+            timer.costs.doubt(TOKEN, "screen")
+        if all(one.finished for one in said):
+            timer.costs.learn("decode", cost_ms)
+        return said
 
     def _judge(self, here: FrameOpinion, said: Generated, timer: FrameTimer) -> Opinion | None:
         opinion = here.judge(said)
@@ -119,7 +112,7 @@ class Answering:
             opinion = here.judge(said)
         if opinion is None:
             # What is not run for its cost is not measured again either.
-            self._costs.doubt("examine")
+            timer.costs.doubt("examine")
         return opinion
 
     def _try_again(
@@ -127,10 +120,13 @@ class Answering:
     ) -> Generated | None:
         if episode is None or not timer.affords(*_RETRY, "answer"):
             degraded.append("retries")
-            self._costs.doubt("perturb")  # the others run anyway
+            timer.costs.doubt("perturb")  # the others run anyway
             return None
         encoded = episode.defended.encoded if episode.insist() else None
-        return self.generate(encoded, timer, [])
+        if encoded is None:
+            return None
+        (said,) = self.generate([encoded], timer)
+        return _worth_having(said, [])
 
     def _replace(
         self,
@@ -141,14 +137,22 @@ class Answering:
     ) -> Generated | None:
         """The reference captioner's caption; None without one, and where time is up."""
         # Without an opinion there was no time to ask for one.
-        answer = None if opinion is None else here.answer(self._costs)
+        answer = None if opinion is None else here.answer()
         if answer is None and opinion is not None and timer.run_over():
-            answer = here.answer(self._costs)
+            answer = here.answer()
         if answer is None:
             degraded.append("caption")
         else:
             _tell_length(answer, degraded)
         return answer
+
+
+def _worth_having(said: Generated | None, degraded: list[str]) -> Generated | None:
+    """What was said, if it says anything."""
+    if said is None or said.finished:
+        return said
+    degraded.append("caption_length" if said.text else "caption")
+    return said if said.text else None
 
 
 def _tell_length(generated: Generated, degraded: list[str]) -> None:

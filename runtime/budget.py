@@ -79,7 +79,8 @@ class FrameTimer:
 
     Args:
         budget: of the frame.
-        costs: learned from earlier frames; this frame's stages are added to them.
+        costs: learned from earlier frames; this frame's stages are added to them. Others may take
+            their place, for frames that are captioned side by side.
         clock: injected, so that tests decide what time it is.
         spare_s: seconds before the deadline that everything has to be done by.
         runs_over: whether work may go on for later frames, when this one is held.
@@ -94,7 +95,7 @@ class FrameTimer:
         spare_s: float = 0.0,
         runs_over: bool = False,
     ) -> None:
-        self._budget, self._costs, self.clock = budget, costs, clock
+        self._budget, self.costs, self.clock = budget, costs, clock
         self._spare_ms, self._runs_over, self._unhurried = spare_s * 1e3, runs_over, False
         self._start_s = clock()
         self.stage_ms: dict[str, float] = {}
@@ -107,7 +108,7 @@ class FrameTimer:
         cost_ms = (self.clock() - start) * 1e3
         self.stage_ms[name] = self.stage_ms.get(name, 0.0) + cost_ms
         if learn:
-            self._costs.learn(name, cost_ms)
+            self.costs.learn(name, cost_ms)
 
     @property
     def total_ms(self) -> float:
@@ -124,7 +125,7 @@ class FrameTimer:
         """Whether the learned costs of ``stages`` fit into what is left."""
         if self._budget.frame_ms is None or self._unhurried:
             return True
-        needed_ms = self._costs.expected_ms(*stages) + self._spare_ms
+        needed_ms = self.costs.expected_ms(*stages) + self._spare_ms
         return self.total_ms + needed_ms <= self._budget.frame_ms
 
     def run_over(self) -> bool:

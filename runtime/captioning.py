@@ -7,7 +7,7 @@ The encoder graph runs once a picture; a decoder of whichever kind the bundle ha
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from srd_edge.runtime.graphs import Value, host_value, open_graph
 from srd_edge.runtime.picture_inputs import encoder_inputs
 from srd_edge.runtime.search import Line, Search, log_softmax
 from srd_edge.runtime.sessions import Provider
+from srd_edge.runtime.side_by_side import apart, together
 from srd_edge.runtime.tokenizer import CaptionTokenizer
 
 
@@ -116,13 +117,7 @@ class OnnxCaptioner:
             return self._encode(
                 {"pixel_values": to_tensor(canvases, spec)}, spec.layout(canvases[0])
             )
-        views = [self.encode(canvas) for canvas in canvases]
-        memory = zip(*(view.memory for view in views), strict=True)
-        return Encoded(
-            np.concatenate([view.features for view in views]),
-            tuple(host_value(np.concatenate([part.numpy() for part in parts])) for parts in memory),
-            views[0].layout,
-        )
+        return together([self.encode(canvas) for canvas in canvases])
 
     def generate(
         self,
@@ -139,9 +134,29 @@ class OnnxCaptioner:
         search = Search(self._decoder, self._settings, encoded.rows, expired)
         state = self._decoder.start(encoded)
         line = search.beams(state) if self._settings.beams > 1 else search.greedy(state)[0]
-        if not line.finished:
-            return self._cut_short(line)
-        return _generated(self._tokenizer.decode(line.tokens), line)
+        return self._generated(line)
+
+    def encode_each(self, canvases: Sequence[Pixels]) -> list[Encoded]:
+        """As ``encode`` of each canvas, but for rounding; side by side where that is possible."""
+        if self._preprocessing.tiling is not None or not self._side_by_side(len(canvases)):
+            return [self.encode(canvas) for canvas in canvases]
+        return apart(self.encode_views(np.stack(canvases)))
+
+    def generate_each(
+        self, encoded: Sequence[Encoded], *, expired: Callable[[], bool] = _never
+    ) -> list[Generated]:
+        """As ``generate`` of each picture, but for rounding; side by side where that is possible.
+
+        Rounding may change a caption on int8 graphs, whose scales are found from all pictures.
+        """
+        alike = len({picture.layout for picture in encoded}) == 1
+        if not (alike and self._side_by_side(len(encoded))):
+            return [self.generate(picture, expired=expired) for picture in encoded]
+        whole = together(encoded)
+        memory = tuple(self._decoder.graph.bring(value) for value in whole.memory)
+        search = Search(self._decoder, self._settings, 1, expired)
+        lines = search.greedy(self._decoder.start(replace(whole, memory=memory)))
+        return [self._generated(line) for line in lines]
 
     def next_logits(self, encoded: Encoded, tokens: Sequence[int]) -> NDArray[np.float32]:
         """(V,) logits of what follows the prompt and ``tokens``, before any rule."""
@@ -167,19 +182,14 @@ class OnnxCaptioner:
         return float(log_softmax(logits)[np.arange(len(ids)), ids].sum())
 
     def caption_batch(self, canvases: Pixels) -> list[str]:
-        """Captions of (B, height, width, 3) uint8 RGB canvases, greedy ones made side by side.
+        """Captions of (B, height, width, 3) uint8 RGB canvases, made side by side if possible."""
+        return [made.text for made in self.generate_each(self.encode_each(list(canvases)))]
 
-        What ``encode`` and ``generate`` say of each alone, but for rounding: on int8 graphs, whose
-        scales are found from the whole batch, a caption may now and then differ.
-        """
-        # TensorRT's engine is built for no more pictures at once than a frame has views.
-        batched = self.provider != "tensorrt" or len(canvases) <= self._views
-        if self._settings.beams > 1 or not batched:
-            return [self.generate(self.encode(canvas)).text for canvas in canvases]
-        encoded = self.encode_views(canvases)
-        search = Search(self._decoder, self._settings, 1, _never)
-        lines = search.greedy(self._decoder.start(encoded))
-        return [self._tokenizer.decode(line.tokens) for line in lines]
+    def _side_by_side(self, pictures: int) -> bool:
+        """Whether so many pictures alike can be captioned at once, and there are several."""
+        # TensorRT's engine is built for no more at once than a frame has views.
+        room = self.provider != "tensorrt" or pictures <= self._views
+        return pictures > 1 and room and self._settings.beams == 1
 
     def _encode(self, inputs: dict[str, NDArray[Any]], layout: Layout) -> Encoded:
         takes = self._takes
@@ -202,8 +212,11 @@ class OnnxCaptioner:
             known.append(logits[:, max(len(prompt) - 1, 0) :])
         return np.concatenate(known, axis=1)
 
-    def _cut_short(self, line: Line) -> Generated:
-        """The caption without its last word, which may be the beginning of a longer one."""
+    def _generated(self, line: Line) -> Generated:
+        """A caption; one that was cut short is without its last word, which may be half of one."""
+        if line.finished:
+            text = self._tokenizer.decode(line.tokens)
+            return Generated(text, tuple(line.tokens), True, tuple(line.log_probabilities))
         text = self._tokenizer.decode(line.tokens).rpartition(" ")[0]
         kept = len(line.tokens)
         while kept and len(self._tokenizer.decode(line.tokens[:kept])) > len(text):
@@ -214,7 +227,3 @@ class OnnxCaptioner:
 def _of_a_picture(value: Value) -> Value:
     """What is (N, D), as (1, N, D)."""
     return host_value(value.numpy()[None]) if len(value.shape()) == 2 else value
-
-
-def _generated(text: str, line: Line) -> Generated:
-    return Generated(text, tuple(line.tokens), True, tuple(line.log_probabilities))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from srd_edge.errors import BundleError
 from srd_edge.kernels.actions import apply_action
 from srd_edge.kernels.frames import Box, Frame, Pixels
-from srd_edge.runtime.budget import LEAST_DECODE, TOKEN, FrameTimer, StageCosts
+from srd_edge.runtime.budget import LEAST_DECODE, TOKEN, FrameTimer
 from srd_edge.runtime.bundle_specs import PolicySpec
 from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.runtime.decoders import Encoded
@@ -41,7 +41,6 @@ class Defence:
         manifest, spec: of the bundle and of its policy.
         policy: values actions.
         captioner: encodes what was perturbed.
-        costs: what stages cost, shared with the defender.
     """
 
     def __init__(
@@ -50,11 +49,10 @@ class Defence:
         spec: PolicySpec,
         policy: Policy,
         captioner: OnnxCaptioner,
-        costs: StageCosts,
     ) -> None:
         self.table, self.spec = manifest.actions, spec
         self.preprocessing = manifest.preprocessing
-        self.policy, self.captioner, self.costs = policy, captioner, costs
+        self.policy, self.captioner = policy, captioner
 
     def begin(self, frame: Frame, canvas: Pixels, encoded: Encoded, timer: FrameTimer) -> Episode:
         """The episode of one frame.
@@ -147,7 +145,7 @@ class Episode:
                     degraded.append("caption")
                     self._encoded = None
                     # These ran in no stage of this frame; a first encoding did, and was learned.
-                    self._by.costs.doubt("perturb", TOKEN)
+                    self._timer.costs.doubt("perturb", TOKEN)
                     return
             self._perturb(action)
 

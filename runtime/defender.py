@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from srd_edge.kernels.frames import Frame, Pixels
 from srd_edge.runtime.budget import Clock, FrameTimer, LatencyBudget
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.gate import ChangeGate
 from srd_edge.runtime.memory import Memory
-from srd_edge.runtime.pipeline import Pipeline
+from srd_edge.runtime.on_time import OnTime
+from srd_edge.runtime.pipeline import WHOLE, Pipeline
 from srd_edge.runtime.policy import Policy
 from srd_edge.runtime.records import Result
 from srd_edge.runtime.sessions import Provider
 from srd_edge.runtime.workers import AtOnce, OnThread, Worker
-
-
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """A frame that is being captioned, and whose memory its caption is for."""
-
-    frame: Frame
-    memory: Memory
 
 
 class Defender:
@@ -67,7 +59,7 @@ class Defender:
         provider: Provider = "auto",
         strict: bool = False,
         clock: Clock = time.perf_counter,
-        worker: Worker[Result] | None = None,
+        worker: Worker[list[Result]] | None = None,
     ) -> None:
         def fresh() -> Memory:
             return Memory(None if gate_level is None else ChangeGate(gate_level))
@@ -86,15 +78,14 @@ class Defender:
             strict=strict,
             clock=clock,
         )
-        self._worker: Worker[Result]
+        self._worker: Worker[list[Result]]
         if worker is not None:
             self._worker = worker
         elif self._budget.frame_ms is None:
             self._worker = AtOnce()
         else:
             self._worker = OnThread(clock, most_spare_s=self._budget.frame_ms / 2e3)
-        self._begun: _Begun | None = None
-        self._kept: Pixels | None = None
+        self._on_time = OnTime(self._pipeline, self._worker)
 
     @classmethod
     def load(
@@ -150,100 +141,88 @@ class Defender:
             source: which of several the frame is from; a late frame is held with a caption of its
                 own source only.
         """
-        frame = frame if isinstance(frame, Frame) else Frame(frame)
-        worker = self._worker
-        timer = FrameTimer(
-            self._budget,
-            self._pipeline.costs,
-            self._clock,
-            spare_s=worker.spare_s,
-            runs_over=worker.runs_over,
-        )
-        memory = self._memories[source]
-        last = memory.standing
-        if last is not None and not (compare and last.raw_caption is None):
-            with timer.stage("gate"):
+        return self.captions({source: frame}, compare=compare)[source]
+
+    def captions(
+        self, frames: Mapping[int, Frame | Pixels], *, compare: bool = False
+    ) -> dict[int, Result]:
+        """Caption a frame of each of several sources, side by side: one model for all of them.
+
+        With a budget, so many are captioned at once as were found to keep it. A caption may differ
+        from the one that the frame gets by itself, by what rounding decides.
+
+        Args:
+            frames: by source; see ``caption``.
+            compare: as in ``caption``.
+
+        Returns:
+            The results, by source.
+        """
+        shown = {
+            source: frame if isinstance(frame, Frame) else Frame(frame)
+            for source, frame in frames.items()
+        }
+        timer = self._timer()
+        results: dict[int, Result] = {}
+        for source, frame in shown.items():
+            memory = self._memories[source]
+            last = memory.standing
+            if last is None or (compare and last.raw_caption is None):
+                continue
+            with timer.stage("gate", learn=False):
                 standing = memory.unchanged(frame)
             if standing is not None:
-                return _told_of(standing, frame, timer)
-        result = self._captioned(frame, timer, memory)
-        result = replace(result, total_ms=timer.total_ms, within_budget=timer.within_budget)
-        if compare:
-            result = replace(result, raw_caption=self._undefended(frame, result))
-        memory.stand(result, frame)
-        return result
+                results[source] = _told_of(standing, frame, timer)
+        due = [(source, frame) for source, frame in shown.items() if source not in results]
+        while due:
+            count = self._side_by_side(len(due))
+            timer.costs = self._pipeline.costs(count)
+            results |= self._captioned(dict(due[:count]), timer, compare=compare)
+            due, timer = due[count:], self._timer()
+        return {source: results[source] for source in shown}
 
-    def _captioned(self, frame: Frame, timer: FrameTimer, memory: Memory) -> Result:
-        """What is said of a frame: its own caption if it comes in time, or the last one."""
-        if self._begun is not None:
-            with timer.stage("wait", learn=False):
-                done = self._finish(timer.deadline_s)
-            if not done:
-                return memory.hold(_held(frame, timer, "frame_rate"))
-        begun = self._begun = _Begun(self._copied(frame), memory)
-        self._worker.begin(lambda: self._pipeline.caption(begun.frame, timer))
-        result = self._collect(timer.deadline_s)
-        if result is None:
-            timer.run_over()
-            result = _held(frame, timer, "caption")
-        if result.verdict == "held":
-            return memory.hold(result)
-        memory.trust(result)
-        return result
+    def _timer(self) -> FrameTimer:
+        return FrameTimer(
+            self._budget,
+            self._pipeline.costs(),
+            self._clock,
+            spare_s=self._worker.spare_s,
+            runs_over=self._worker.runs_over,
+        )
 
-    def _finish(self, until_s: float) -> bool:
-        """Whether the caption that was late has come; it is trusted for the frames after it."""
-        begun = self._begun
-        if begun is None:
-            return True
-        late = self._collect(until_s)
-        if late is None:
-            return False
-        if late.verdict != "held":
-            begun.memory.trust(late)
-        begun.memory.stand(late, begun.frame)
-        return True
+    def _side_by_side(self, frames: int) -> int:
+        """How many of so many frames are captioned at once."""
+        budget_ms = self._budget.frame_ms
+        while frames > 1 and budget_ms is not None:
+            costs = self._pipeline.costs(frames)
+            if costs.expected_ms(WHOLE) <= budget_ms:
+                break
+            costs.doubt(WHOLE)
+            frames -= 1
+        return frames
 
-    def _collect(self, until_s: float) -> Result | None:
-        """The result of the frame that was begun; None where it has not come by ``until_s``."""
-        try:
-            result = self._worker.wait(until_s)
-        except Exception:
-            self._begun = None
-            raise
-        if result is not None:
-            self._begun = None
-        return result
+    def _captioned(
+        self, frames: Mapping[int, Frame], timer: FrameTimer, *, compare: bool
+    ) -> dict[int, Result]:
+        """Results by source, with the time that they took."""
+        memories = [self._memories[source] for source in frames]
+        results = self._on_time.results(frames, memories, timer)
+        total_ms, within_budget = timer.total_ms, timer.within_budget
+        for source, frame in frames.items():
+            result = replace(results[source], total_ms=total_ms, within_budget=within_budget)
+            if compare:
+                result = replace(result, raw_caption=self._undefended(frame, result))
+            self._memories[source].stand(result, frame)
+            results[source] = result
+        return results
 
     def _undefended(self, frame: Frame, result: Result) -> str:
         """What the captioner says by itself, made after the frame's time was taken."""
         if result.verdict == "clean" and "caption_length" not in result.degraded:
             assert result.caption is not None
             return result.caption
-        self._finish(float("inf"))
+        self._on_time.finish()
         return self._pipeline.undefended(frame)
-
-    def _copied(self, frame: Frame) -> Frame:
-        """A frame that stays as it is while a thread looks at it, whatever becomes of the given."""
-        if not self._worker.runs_over:
-            return frame
-        if self._kept is None or self._kept.shape != frame.pixels.shape:
-            self._kept = np.empty_like(frame.pixels, order="C")
-        np.copyto(self._kept, frame.pixels)
-        return replace(frame, pixels=self._kept)
-
-
-def _held(frame: Frame, timer: FrameTimer, given_up: str) -> Result:
-    """A frame that nothing is known of in time."""
-    return Result(
-        frame=frame.index,
-        time_s=frame.time_s,
-        caption=None,
-        verdict="held",
-        suspicion=None,
-        stage_ms=dict(timer.stage_ms),
-        degraded=(given_up,),
-    )
 
 
 def _told_of(standing: Result, frame: Frame, timer: FrameTimer) -> Result:

@@ -1,36 +1,51 @@
-"""One frame from its pixels to what is said of it: observe, decide, perturb, caption, verdict."""
+"""Frames from their pixels to what is said of them: observe, decide, perturb, caption, verdict."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from srd_edge.errors import BundleError, ProviderError, RunError, UsageError
-from srd_edge.kernels.frames import Frame
+from srd_edge.kernels.frames import Frame, Pixels
 from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.runtime.answering import Answering
 from srd_edge.runtime.budget import Clock, FrameTimer, LatencyBudget, StageCosts
 from srd_edge.runtime.bundle import Bundle
-from srd_edge.runtime.captioning import OnnxCaptioner
-from srd_edge.runtime.defence import Defence, Defended
+from srd_edge.runtime.captioning import Generated, OnnxCaptioner
+from srd_edge.runtime.decoders import Encoded
+from srd_edge.runtime.defence import Defence, Defended, Episode
 from srd_edge.runtime.policy import OnnxPolicy, Policy, q_map
 from srd_edge.runtime.records import Result
 from srd_edge.runtime.second_opinion import SecondOpinion
 from srd_edge.runtime.sessions import Provider
 
+WHOLE: Final = "whole"
+"""The stage of everything that is done for frames that are captioned side by side."""
 _WARM_UP_FRAMES: Final = 3
 
 
+@dataclass(frozen=True, slots=True)
+class _Track:
+    """One frame among those that are captioned side by side."""
+
+    frame: Frame
+    defended: Defended
+    episode: Episode | None
+    degraded: list[str]
+
+
 class Pipeline:
-    """A bundle's models, and the way of a frame through them. It knows one frame at a time.
+    """A bundle's models, and the way of a frame through them, alone or side by side with others.
+
+    It remembers nothing of earlier frames.
 
     Args:
         bundle, policy, defend, check, provider, strict, clock: as in
             ``srd_edge.runtime.defender.Defender``.
-
-    Attributes:
-        costs: what its stages have been found to cost.
 
     Raises:
         BundleError: for a bundle whose parts do not fit together.
@@ -61,17 +76,17 @@ class Pipeline:
         self.provider, self.fallback = self._captioner.provider, self._captioner.fallback
         self._preprocessing = bundle.manifest.preprocessing
         self._clock = clock
-        self.costs = StageCosts()
+        self._costs = defaultdict[int, StageCosts](StageCosts)
         self._defence: Defence | None = None
         if defend and spec is not None:
             if policy is None:
                 policy = own = OnnxPolicy(bundle, provider, strict=strict)
                 self.fallback = self.fallback or own.fallback
-            self._defence = Defence(bundle.manifest, spec, policy, self._captioner, self.costs)
+            self._defence = Defence(bundle.manifest, spec, policy, self._captioner)
         self._check: SecondOpinion | None = None
         if defend and check and bundle.manifest.check is not None:
             self._check = SecondOpinion(bundle, bundle.manifest.check, provider, strict=strict)
-        self._answering = Answering(self._captioner, self._check, self.costs)
+        self._answering = Answering(self._captioner, self._check)
         try:
             self._warm_up()
         except (BundleError, ProviderError, RunError):
@@ -83,26 +98,53 @@ class Pipeline:
                 do="fetch or export the bundle again",
             ) from error
 
-    def caption(self, frame: Frame, timer: FrameTimer) -> Result:
-        """What is to be said of a frame; held, without a caption, where there was no time for one.
+    def costs(self, frames: int = 1) -> StageCosts:
+        """What the stages have been found to cost with so many frames side by side."""
+        return self._costs[frames]
+
+    def captions(self, frames: Sequence[Frame], timer: FrameTimer) -> list[Result]:
+        """What is to be said of frames; held, without a caption, where there was no time for one.
 
         Args:
-            frame: (H, W, 3) uint8 RGB of any size.
-            timer: of the frame.
+            frames: one, or several that are captioned side by side and share their time;
+                (H, W, 3) uint8 RGB of any sizes.
+            timer: of them all, with the costs of so many.
         """
-        degraded: list[str] = []
+        start = self._clock()
         with timer.stage("preprocess"):
-            canvas = to_canvas(frame.pixels, self._preprocessing)
-        with timer.stage("encode"):
-            raw = self._captioner.encode(canvas)
-        defended, episode = Defended(raw, None, ()), None
-        if self._defence is not None:
-            episode = self._defence.begin(frame, canvas, raw, timer)
-            episode.follow(degraded)
-            defended = episode.defended
-        answered = self._answering.answer(frame, defended.encoded, episode, timer, degraded)
-        if episode is not None:
-            defended = episode.defended
+            canvases = [to_canvas(frame.pixels, self._preprocessing) for frame in frames]
+        # Among several, what is learned is the cost of encoding a perturbed one, by itself.
+        with timer.stage("encode", learn=len(frames) == 1):
+            encoded = self._captioner.encode_each(canvases)
+        tracks = [
+            self._defended(frame, canvas, raw, timer)
+            for frame, canvas, raw in zip(frames, canvases, encoded, strict=True)
+        ]
+        shown = [track.defended.encoded for track in tracks]
+        said = iter(self._answering.generate([one for one in shown if one is not None], timer))
+        results = [
+            self._answered(track, None if one is None else next(said), timer, len(frames))
+            for track, one in zip(tracks, shown, strict=True)
+        ]
+        timer.costs.learn(WHOLE, (self._clock() - start) * 1e3)
+        return results
+
+    def _defended(
+        self, frame: Frame, canvas: Pixels, encoded: Encoded, timer: FrameTimer
+    ) -> _Track:
+        if self._defence is None:
+            return _Track(frame, Defended(encoded, None, ()), None, [])
+        degraded: list[str] = []
+        episode = self._defence.begin(frame, canvas, encoded, timer)
+        episode.follow(degraded)
+        return _Track(frame, episode.defended, episode, degraded)
+
+    def _answered(
+        self, track: _Track, said: Generated | None, timer: FrameTimer, frames: int
+    ) -> Result:
+        frame, episode = track.frame, track.episode
+        answered = self._answering.answer(frame, said, episode, timer, track.degraded)
+        defended = track.defended if episode is None else episode.defended
         generated, opinion, decision = answered.generated, answered.opinion, defended.decision
         is_suspect = bool(defended.actions) or (opinion is not None and opinion.refused)
         levels = [part.suspicion for part in (decision, opinion) if part is not None]
@@ -114,9 +156,8 @@ class Pipeline:
             suspicion=max(levels, default=None),
             actions=defended.actions,
             stage_ms=timer.stage_ms,
-            total_ms=timer.total_ms,
-            within_budget=timer.within_budget,
-            degraded=tuple(degraded),
+            degraded=tuple(track.degraded),
+            side_by_side=frames,
             opinion=opinion,
             speaker=answered.speaker,
             decision=decision,
@@ -134,10 +175,11 @@ class Pipeline:
         The first round pays for what is allocated once; its costs are forgotten.
         """
         grey = np.full((self._preprocessing.height, self._preprocessing.width, 3), 127, np.uint8)
+        costs = self.costs()
         for number in range(_WARM_UP_FRAMES):
             if number == 1:
-                self.costs.forget()
-            timer = FrameTimer(LatencyBudget(), self.costs, self._clock)
+                costs.forget()
+            timer = FrameTimer(LatencyBudget(), costs, self._clock)
             with timer.stage("preprocess"):
                 canvas = to_canvas(grey, self._preprocessing)
             with timer.stage("encode"):
@@ -145,6 +187,6 @@ class Pipeline:
             if self._defence is not None:
                 self._defence.rehearse(canvas, encoded, timer)
                 self._defence.begin(Frame(grey), canvas, encoded, timer).follow([])
-            said = self._answering.generate(encoded, timer, [])
-            if self._check is not None and said is not None:
-                self._check.rehearse(Frame(grey), said, timer, self.costs)
+            (said,) = self._answering.generate([encoded], timer)
+            if self._check is not None:
+                self._check.rehearse(Frame(grey), said, timer)

@@ -112,6 +112,8 @@ class Result:
         held_for: for a held caption, the number of frames since it was made.
         unchanged_for: where the picture stood still and the last caption with it, the number of
             frames since that was made.
+        side_by_side: how many frames were captioned at once, this one among them; their stages
+            are theirs together.
         source: the file or stream that the frame came from.
     """
 
@@ -128,6 +130,7 @@ class Result:
     degraded: tuple[str, ...] = ()
     held_for: int | None = None
     unchanged_for: int | None = None
+    side_by_side: int = 1
     source: str | None = None
     opinion: Opinion | None = None
     speaker: Speaker = "suspect"
@@ -153,6 +156,7 @@ class Result:
             "raw_caption": self.raw_caption,
             "held_for": self.held_for,
             "unchanged_for": self.unchanged_for,
+            "side_by_side": None if self.side_by_side == 1 else self.side_by_side,
             "source": self.source,
             "opinion": None if self.opinion is None else _opinion_to_json(self.opinion),
             "speaker": None if self.opinion is None else self.speaker,

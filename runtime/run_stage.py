@@ -84,6 +84,7 @@ def _captioned(
             sinks,
             compare=config.compare,
             strict=config.strict,
+            side_by_side=len(config.sources),
             progress=progress,
             tally=tally,
         )

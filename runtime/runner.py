@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
@@ -15,7 +15,7 @@ from srd_edge.errors import RunError
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.records import Result
 from srd_edge.runtime.sinks import Lossy, Sink
-from srd_edge.runtime.source import Arrivals, Source
+from srd_edge.runtime.source import Arrivals, Source, SourcedFrame, ready_frames
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,10 +27,12 @@ Progress: TypeAlias = Callable[[int], None]
 
 
 class Captioner(Protocol):
-    """What turns a frame into a result; the real one is ``srd_edge.runtime.defender.Defender``."""
+    """What turns frames into results; the real one is ``srd_edge.runtime.defender.Defender``."""
 
-    def caption(self, frame: Frame, *, compare: bool = False, source: int = 0) -> Result:
-        """Caption a frame; what is known of earlier ones is known of its own source alone."""
+    def captions(
+        self, frames: Mapping[int, Frame], *, compare: bool = False
+    ) -> Mapping[int, Result]:
+        """Caption a frame of each source, by source; each by what is known of its own alone."""
 
     def forget(self, source: int = 0) -> None:
         """Drop what is known of a source's earlier frames: the next is from another file."""
@@ -172,6 +174,7 @@ def run(
     *,
     compare: bool = False,
     strict: bool = False,
+    side_by_side: int = 1,
     progress: Progress | None = None,
     tally: Tally | None = None,
 ) -> Summary:
@@ -182,10 +185,12 @@ def run(
     Args:
         source: gone through once. If it has several files or is several sources, each result says
             which it is from.
-        defender: captions one frame at a time.
+        defender: captions one frame at a time, or one of each source.
         sinks: written in this order.
         compare: also ask what the undefended model would have said.
         strict: treat a frame that does not keep its budget as an error.
+        side_by_side: how many frames that have come already are captioned at once, at most: no
+            more than one of a source.
         progress: called after each frame.
         tally: counts are kept in it. A caller that wants the summary of a run that was
             interrupted, or that failed halfway, passes one and asks it afterwards.
@@ -203,25 +208,49 @@ def run(
         closing.callback(source.close)
         closing.callback(tally.note_arrivals, source)
         files: dict[int, str] = {}
-        for sourced in source:
-            if sourced.file != files.get(sourced.source):
-                defender.forget(sourced.source)
-                files[sourced.source] = sourced.file
-            result = defender.caption(sourced.frame, compare=compare, source=sourced.source)
-            if source.files > 1:
-                result = replace(result, source=sourced.file)
-            for sink in sinks:
-                sink.write(sourced.frame, result)
-            tally.add(result)
-            if progress is not None:
-                progress(len(tally.total_ms))
-            if strict and result.within_budget is False:
-                raise RunError(
-                    expected=f"frame {result.frame} within its budget",
-                    found=f"{result.total_ms:.0f} ms",
-                    do="raise --budget-ms, choose a faster provider, or leave --strict out",
-                )
+        for group in _groups(source, side_by_side):
+            for sourced in group:
+                if sourced.file != files.get(sourced.source):
+                    defender.forget(sourced.source)
+                    files[sourced.source] = sourced.file
+            frames = {sourced.source: sourced.frame for sourced in group}
+            results = defender.captions(frames, compare=compare)
+            for sourced in group:
+                result = results[sourced.source]
+                if source.files > 1:
+                    result = replace(result, source=sourced.file)
+                for sink in sinks:
+                    sink.write(sourced.frame, result)
+                tally.add(result)
+                if progress is not None:
+                    progress(len(tally.total_ms))
+                if strict and result.within_budget is False:
+                    raise _late(result)
     return tally.summary()
+
+
+def _groups(source: Source, most: int) -> Iterator[list[SourcedFrame]]:
+    """Frames to be captioned side by side: what has come already, one of a source."""
+    while True:
+        try:
+            ready = ready_frames(source, most)
+        except StopIteration:
+            return
+        group: list[SourcedFrame] = []
+        for frame in ready:
+            if any(other.source == frame.source for other in group):
+                yield group
+                group = []
+            group.append(frame)
+        yield group
+
+
+def _late(result: Result) -> RunError:
+    return RunError(
+        expected=f"frame {result.frame} within its budget",
+        found=f"{result.total_ms:.0f} ms",
+        do="raise --budget-ms, choose a faster provider, or leave --strict out",
+    )
 
 
 @contextlib.contextmanager

@@ -59,9 +59,11 @@ class Search:
         lines = [Line() for _ in range(state.rows // self.views)]
         running = np.ones(len(lines), np.bool_)
         pending = self._prompt(state)
+        in_time = True
         for _ in range(self.settings.max_new_tokens):
-            if self.expired():
-                return lines
+            in_time = not self.expired()
+            if not in_time:
+                break
             last, state = self._next(state, pending)
             chosen = np.argmax(rules(last, [line.tokens for line in lines]), axis=1)
             likely = log_softmax(last)[np.arange(len(lines)), chosen]
@@ -77,10 +79,11 @@ class Search:
         for line in lines:
             ended = next(
                 (at for at, token in enumerate(line.tokens) if token in self.settings.end_tokens),
-                len(line.tokens),
+                None,
             )
-            del line.tokens[ended:]
-            line.finished = True
+            if ended is not None:
+                del line.tokens[ended:]
+            line.finished = in_time or ended is not None
         return lines
 
     def beams(self, state: State) -> Line:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from srd_edge.kernels.frames import Frame, Pixels
-from srd_edge.runtime.budget import TOKEN, FrameTimer, StageCosts
+from srd_edge.runtime.budget import TOKEN, FrameTimer
 from srd_edge.runtime.bundle import Bundle
 from srd_edge.runtime.captioning import Generated
 from srd_edge.runtime.check_specs import FROM_MEDIAN_TO_LIMIT, CheckSpec
@@ -73,14 +73,14 @@ class SecondOpinion:
             self._expected[key] = likely
         return self._expected[key]
 
-    def rehearse(self, frame: Frame, said: Generated, timer: FrameTimer, costs: StageCosts) -> None:
+    def rehearse(self, frame: Frame, said: Generated, timer: FrameTimer) -> None:
         """Run everything once, so that its costs are known."""
         self._expected.clear()
         here = self.at(frame, timer)
         here.screen(said)
         if self.reference is not None:
             here.contradiction(said)
-            here.answer(costs)
+            here.answer()
 
 
 @dataclass(slots=True)
@@ -143,13 +143,13 @@ class FrameOpinion:
             likely = reference.log_probability(self._seen, said.text, finished=said.ended)
         return said.log_probability - likely
 
-    def answer(self, costs: StageCosts) -> Generated | None:
+    def answer(self) -> Generated | None:
         """The reference captioner's own caption; None without one, or without the time for it."""
         reference = self.by.reference
         if reference is None:
             return None
         if not self.timer.affords("answer"):
-            costs.doubt("answer")
+            self.timer.costs.doubt("answer")
             return None
         start = self.timer.clock()
         with self.timer.stage("answer", learn=False):
@@ -158,7 +158,7 @@ class FrameOpinion:
                 expired=lambda: not self.timer.affords(TOKEN),
             )
         if generated.finished:
-            costs.learn("answer", (self.timer.clock() - start) * 1e3)
+            self.timer.costs.learn("answer", (self.timer.clock() - start) * 1e3)
         return generated if generated.text else None
 
     def _canvas_for(self, reference: ReferenceCaptioner) -> Pixels:

@@ -118,7 +118,7 @@ def checked(bundle: Bundle, **changes: Any) -> Bundle:
 
 def metered(bundle: Bundle, clock: Clock, budget_ms: float, **options: Any) -> Defender:
     """Takes the time that the clock says, and nothing goes on behind the frames."""
-    worker = AtOnce[Result]()
+    worker = AtOnce[list[Result]]()
     budget = LatencyBudget(budget_ms)
     return Defender(bundle, budget=budget, clock=clock, worker=worker, **options)
 

@@ -27,10 +27,10 @@ class Slow:
     def __init__(self, *waits: int) -> None:
         self._waits, self._left = list(waits), 0
 
-    def begin(self, work: Callable[[], Result]) -> None:
+    def begin(self, work: Callable[[], list[Result]]) -> None:
         self._work, self._left = work, self._waits.pop(0) if self._waits else 0
 
-    def wait(self, until_s: float) -> Result | None:
+    def wait(self, until_s: float) -> list[Result] | None:
         if self._left and until_s != FOR_EVER:
             self._left -= 1
             return None
@@ -164,5 +164,5 @@ def test_on_a_real_thread_a_caption_comes_with_its_age(
     assert isinstance(defender._worker, OnThread)
     first = defender.caption(Frame(picture(0), 0))
     assert told(first) == ("held", None, None, ("caption",))
-    defender._finish(FOR_EVER)
+    defender._on_time.finish()
     assert told(defender.caption(Frame(picture(1), 7))) == ("held", captions[0], 7, ("caption",))

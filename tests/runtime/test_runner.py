@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,9 +15,12 @@ from rich.console import Console
 
 from srd_edge.errors import RunError, SourceError
 from srd_edge.kernels.frames import Frame
+from srd_edge.runtime.merged import MergedSource
+from srd_edge.runtime.reader_thread import ReaderThread
 from srd_edge.runtime.records import Result
 from srd_edge.runtime.runner import Tally, progress_bar, run
 from srd_edge.runtime.sinks import AnnotatedVideo, JsonLines
+from srd_edge.runtime.source import SourcedFrame, SourceFacts
 from srd_edge.runtime.sources import open_source, open_sources
 
 
@@ -29,13 +33,18 @@ class Brightness:
     forgotten: int = 0
     forgotten_of: list[int] = field(default_factory=list)
     captioned_of: list[int] = field(default_factory=list)
+    at_once: list[tuple[int, ...]] = field(default_factory=list)
 
     def forget(self, source: int = 0) -> None:
         self.forgotten += 1
         self.forgotten_of.append(source)
 
-    def caption(self, frame: Frame, *, compare: bool = False, source: int = 0) -> Result:
-        self.captioned_of.append(source)
+    def captions(self, frames: Mapping[int, Frame], *, compare: bool = False) -> dict[int, Result]:
+        self.captioned_of.extend(frames)
+        self.at_once.append(tuple(frames))
+        return {source: self.caption(frame, compare=compare) for source, frame in frames.items()}
+
+    def caption(self, frame: Frame, *, compare: bool) -> Result:
         if self.before is not None:
             self.before(frame)
         is_dark = frame.pixels.mean() < 100
@@ -150,6 +159,35 @@ def test_each_source_is_remembered_and_forgotten_for_itself(pictures: Path, tmp_
     said = [(result.source, result.frame) for result in kept.results]
     assert [frame for name, frame in said if "other" not in str(name)] == list(range(8))
     assert [frame for name, frame in said if "other" in str(name)] == [0, 1]
+    assert all(len(sources) == 1 for sources in defender.at_once)
+
+
+def test_frames_that_have_come_are_captioned_at_once_one_of_a_source() -> None:
+    picture = np.full((8, 8, 3), 200, np.uint8)
+    there = threading.Event()
+
+    def camera(number: int, count: int) -> Generator[SourcedFrame, None, None]:
+        for index in range(count):
+            yield SourcedFrame(Frame(picture, index), f"cam{number}")
+
+    sources = [
+        ReaderThread(camera(number, count), SourceFacts(f"cam{number}"))
+        for number, count in enumerate((3, 1, 2))
+    ]
+    merged = MergedSource(sources)
+    merged.watch(lambda: there.set() if merged.waiting == 6 else None)
+    assert there.wait(10)
+    defender, kept = Brightness(), Kept()
+    run(merged, defender, [kept], side_by_side=3)
+    assert defender.at_once == [(0, 1, 2), (0, 2), (0,)]
+    assert [(result.source, result.frame) for result in kept.results] == [
+        ("cam0", 0),
+        ("cam1", 0),
+        ("cam2", 0),
+        ("cam0", 1),
+        ("cam2", 1),
+        ("cam0", 2),
+    ]
 
 
 def test_a_late_frame_is_an_error_when_strict(pictures: Path) -> None:

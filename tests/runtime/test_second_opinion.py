@@ -111,7 +111,7 @@ def test_what_is_odd_is_examined_and_the_frame_is_encoded_once(
         evidence = opinion.contradiction + 3 * opinion.confidence
         assert opinion.excess == (evidence - 1e3) / 4
     assert judged(here, said).contradiction != judged(here, replace(said, text="")).contradiction
-    assert here.answer(StageCosts()) is not None
+    assert here.answer() is not None
     assert len(encodings) == 1
     assert {"screen", "examine", "answer"} == set(here.timer.stage_ms)
 
@@ -309,12 +309,12 @@ def test_without_the_time_to_examine_there_is_no_opinion(
     fine = opinion_of(bundle, timer, confidence=NOTHING, information=NOTHING)
     now_s = 0.051
     assert odd.judge(said) is None
-    assert odd.answer(costs) is None
+    assert odd.answer() is None
     assert judged(fine, said).refused is False
     assert encodings == []
     now_s = 0.049
     assert odd.judge(said) is not None
-    assert odd.answer(costs) is not None
+    assert odd.answer() is not None
     assert len(encodings) == 1
 
 
@@ -327,8 +327,8 @@ def test_the_answer_is_the_references_own_caption(bundle: Bundle, *, by_views: b
     several = captioner.encode_views(views(canvas, preprocessing.resample))
     expected = captioner.generate(several if by_views else captioner.encode(canvas))
     assert expected.text != said_of(bundle).text
-    assert opinion_of(bundle, views=by_views).answer(StageCosts()) == expected
-    assert opinion_of(bundle, reference=False).answer(StageCosts()) is None
+    assert opinion_of(bundle, views=by_views).answer() == expected
+    assert opinion_of(bundle, reference=False).answer() is None
 
 
 @pytest.mark.parametrize(("tokens", "finished"), [(1, False), (6, False), (99, True)])
@@ -337,10 +337,9 @@ def test_only_a_whole_answer_tells_what_one_costs(
 ) -> None:
     ticks = iter(range(10_000))
     timer = FrameTimer(LatencyBudget(1e3 * (tokens + 4)), StageCosts(), lambda: next(ticks))
-    costs = StageCosts()
-    answer = opinion_of(bundle, timer).answer(costs)
-    assert ("answer" in costs.means_ms) is finished
-    whole = opinion_of(bundle).answer(costs)
+    answer = opinion_of(bundle, timer).answer()
+    assert ("answer" in timer.costs.means_ms) is finished
+    whole = opinion_of(bundle).answer()
     assert whole is not None
     if answer is not None:
         assert answer.finished is finished
@@ -370,7 +369,7 @@ def test_the_language_model_is_asked_once_for_a_caption(
     ended = replace(said, log_probabilities=(*said.log_probabilities, -1.0))
     assert ended.ended != said.ended
     here.screen(ended)
-    opinion.rehearse(FRAME, said, FrameTimer(LatencyBudget(), costs), costs)
+    opinion.rehearse(FRAME, said, FrameTimer(LatencyBudget(), costs))
     assert asked == [said.text] * 3
 
 

@@ -1,0 +1,117 @@
+"""Captions by their deadline: a frame's own where it comes in time, or the last trusted one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from srd_edge.kernels.frames import Frame, Pixels
+from srd_edge.runtime.budget import FrameTimer
+from srd_edge.runtime.memory import Memory
+from srd_edge.runtime.pipeline import Pipeline
+from srd_edge.runtime.records import Result
+from srd_edge.runtime.workers import Worker
+
+
+class OnTime:
+    """Has a worker caption frames, and waits for it until their deadline and no longer.
+
+    What comes late is trusted for the frames after it. Frames that come while it is still being
+    made are held.
+
+    Args:
+        pipeline: makes the captions.
+        worker: runs it.
+    """
+
+    def __init__(self, pipeline: Pipeline, worker: Worker[list[Result]]) -> None:
+        self._pipeline, self._worker = pipeline, worker
+        self._begun: list[tuple[Frame, Memory]] = []
+        self._kept: dict[int, Pixels] = {}
+
+    def results(
+        self, frames: Mapping[int, Frame], memories: Sequence[Memory], timer: FrameTimer
+    ) -> dict[int, Result]:
+        """What is said of each: its own caption if it comes in time, or the last one.
+
+        Args:
+            frames: by source, to be captioned side by side.
+            memories: of these sources.
+            timer: of the frames.
+
+        Returns:
+            Results by source, without their times.
+        """
+        results = self._own(frames, memories, timer)
+        told = {}
+        for source, memory, result in zip(frames, memories, results, strict=True):
+            if result.verdict == "held":
+                told[source] = memory.hold(result)
+            else:
+                memory.trust(result)
+                told[source] = result
+        return told
+
+    def _own(
+        self, frames: Mapping[int, Frame], memories: Sequence[Memory], timer: FrameTimer
+    ) -> list[Result]:
+        """What is said of each by itself; held where that has not come in time."""
+        if self._begun:
+            with timer.stage("wait", learn=False):
+                done = self.finish(timer.deadline_s)
+            if not done:
+                return [_held(frame, timer, "frame_rate") for frame in frames.values()]
+        copies = [self._copied(source, frame) for source, frame in frames.items()]
+        self._begun = list(zip(copies, memories, strict=True))
+        self._worker.begin(lambda: self._pipeline.captions(copies, timer))
+        results = self._collect(timer.deadline_s)
+        if results is None:
+            timer.run_over()
+            results = [_held(frame, timer, "caption") for frame in frames.values()]
+        return results
+
+    def finish(self, until_s: float = float("inf")) -> bool:
+        """Whether no caption is late any more; one that has come is for the frames after it."""
+        begun = self._begun
+        late = self._collect(until_s) if begun else []
+        for (frame, memory), result in zip(begun, late or (), strict=False):
+            if result.verdict != "held":
+                memory.trust(result)
+            memory.stand(result, frame)
+        return late is not None
+
+    def _collect(self, until_s: float) -> list[Result] | None:
+        """Results of the frames that were begun; None where they have not come by ``until_s``."""
+        try:
+            results = self._worker.wait(until_s)
+        except Exception:
+            self._begun = []
+            raise
+        if results is not None:
+            self._begun = []
+        return results
+
+    def _copied(self, source: int, frame: Frame) -> Frame:
+        """A frame that stays as it is while a thread looks at it, whatever becomes of the given."""
+        if not self._worker.runs_over:
+            return frame
+        kept = self._kept.get(source)
+        if kept is None or kept.shape != frame.pixels.shape:
+            kept = self._kept[source] = np.empty(frame.pixels.shape, np.uint8)
+        np.copyto(kept, frame.pixels)
+        return replace(frame, pixels=kept)
+
+
+def _held(frame: Frame, timer: FrameTimer, given_up: str) -> Result:
+    """A frame that nothing is known of in time."""
+    return Result(
+        frame=frame.index,
+        time_s=frame.time_s,
+        caption=None,
+        verdict="held",
+        suspicion=None,
+        stage_ms=dict(timer.stage_ms),
+        degraded=(given_up,),
+    )
