@@ -19,6 +19,7 @@ from defence_tables import (
     weak_reference_table,
 )
 from export_tables import speeds
+from runtime_tables import deadlines, streams
 
 from srd_edge.evaluation.report import NOTHING, markdown, number, percent, victims_markdown
 
@@ -123,6 +124,8 @@ def main() -> None:
     put(page, "learner", ablation_table("learner"))
     put(ROOT / "docs" / "limits.md", "adaptive", adaptive_table(MAIN_WAY))
     put(ROOT / "docs" / "families.md", "speed", speeds())
+    put(ROOT / "docs" / "budget.md", "deadlines", deadlines())
+    put(ROOT / "docs" / "budget.md", "streams", streams())
 
 
 if __name__ == "__main__":

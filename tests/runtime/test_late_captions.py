@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -158,11 +160,24 @@ def test_what_there_is_no_time_for_is_made_whole(bundle: Bundle) -> None:
 
 
 def test_on_a_real_thread_a_caption_comes_with_its_age(
-    bundle: Bundle, captions: list[str | None]
+    bundle: Bundle, captions: list[str | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    defender = Defender(bundle, budget=LatencyBudget(1e-3), provider="cpu")
+    defender = Defender(bundle, budget=LatencyBudget(1), provider="cpu")
     assert isinstance(defender._worker, OnThread)
+    may_begin, work = threading.Event(), defender._pipeline.captions
+
+    def when_it_may(*arguments: Any) -> list[Result]:
+        assert may_begin.wait(60)
+        return work(*arguments)
+
+    monkeypatch.setattr(defender._pipeline, "captions", when_it_may)
     first = defender.caption(Frame(picture(0), 0))
     assert told(first) == ("held", None, None, ("caption",))
+    may_begin.set()
     defender._on_time.finish()
-    assert told(defender.caption(Frame(picture(1), 7))) == ("held", captions[0], 7, ("caption",))
+    may_begin.clear()
+    second = defender.caption(Frame(picture(1), 7))
+    assert told(second) == ("held", captions[0], 7, ("caption",))
+    third = defender.caption(Frame(picture(2), 8))
+    assert told(third) == ("held", captions[0], 8, ("frame_rate",))
+    may_begin.set()
