@@ -106,15 +106,15 @@ def pixelate(
     if not region.size or side == 1:
         return
     rows, columns = (np.arange(0, length, side) for length in region.shape[:2])
-    heights, widths = (
-        np.diff(starts, append=length)
-        for starts, length in zip((rows, columns), region.shape[:2], strict=True)
-    )
-    sums = np.add.reduceat(region, rows, axis=0, dtype=np.uint32)
-    sums = np.add.reduceat(sums, columns, axis=1)
+    strips = [region[top : top + side] for top in rows]
+    sums = np.concatenate([cv2.reduce(s, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S) for s in strips])
+    sums = np.add.reduceat(sums, columns, axis=1, dtype=np.int64)
+    heights = np.array([len(strip) for strip in strips])
+    widths = np.diff(columns, append=region.shape[1])
     areas = (heights[:, None] * widths)[:, :, None]
-    means = ((sums + areas // 2) // areas).astype(np.uint8)
-    region[...] = means.repeat(heights, axis=0).repeat(widths, axis=1)
+    means = ((sums + areas // 2) // areas).astype(np.uint8).repeat(widths, axis=1)
+    for strip, row in zip(strips, means, strict=True):
+        strip[...] = row
 
 
 def inpaint(
@@ -198,10 +198,10 @@ def bit_depth(
     Every value becomes the middle of its step, so that the mean brightness stays where it is.
     """
     _check("bit_depth", strength, 1.0, 8.0, "bits")
-    dropped = 8 - round(strength)
-    levels = np.arange(256) >> dropped << dropped
-    levels += (1 << dropped) >> 1
-    look_up(inside(pixels, box), levels.astype(np.uint8))
+    step = 1 << (8 - round(strength))
+    for band in bands(inside(pixels, box)):
+        np.bitwise_and(band, np.uint8(256 - step), out=band)
+        np.bitwise_or(band, np.uint8(step >> 1), out=band)
 
 
 def greyscale(
