@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 
 from srd_edge.errors import UsageError
 from srd_edge.kernels.frames import Box, Pixels
-from srd_edge.kernels.regions import bands, fill, inside, look_up, surroundings
+from srd_edge.kernels.regions import bands, fill, inside, look_up, surroundings, written
 from srd_edge.kernels.scratch import Scratch
+from srd_edge.kernels.wide_blur import wide_blur
 
 Colour: TypeAlias = tuple[int, int, int]
 """RGB, each 0..255."""
@@ -36,6 +37,8 @@ Operator: TypeAlias = Callable[[Pixels, Box, float, Colour | None, np.random.Gen
 
 _GREY: Final[Colour] = (124, 116, 104)
 _REFERENCE_WIDTH: Final = 128
+_WIDE: Final = 16
+"""From this reach of a kernel on, in pixels, OpenCV's blur is the slower one."""
 _SCRATCH: Final = Scratch()
 
 
@@ -69,10 +72,13 @@ def gaussian_blur(
     region = inside(pixels, box)
     if region.size and reach:
         crop, within = surroundings(pixels, box, reach)
-        size = (2 * reach + 1, 2 * reach + 1)
-        blurred = _SCRATCH.array("picture", crop.shape, np.uint8)
-        cv2.GaussianBlur(crop, size, sigma, dst=blurred, borderType=cv2.BORDER_REFLECT_101)
-        region[...] = blurred[within]
+        if _WIDE <= reach < min(crop.shape[:2]):
+            region[...] = wide_blur(crop, within, reach, sigma)
+        else:
+            blurred = _SCRATCH.array("picture", crop.shape, np.uint8)
+            size = 2 * reach + 1, 2 * reach + 1
+            cv2.GaussianBlur(crop, size, sigma, dst=blurred, borderType=cv2.BORDER_REFLECT_101)
+            region[...] = blurred[within]
 
 
 def median(
@@ -211,12 +217,13 @@ def greyscale(
     _check("greyscale", strength, 0.0, 1.0, "of opacity")
     for band in bands(inside(pixels, box)):
         luma = _SCRATCH.array("plane", band.shape[:2], np.uint8)
-        blended = _SCRATCH.array("band", band.shape, np.uint8)
         cv2.cvtColor(band, cv2.COLOR_RGB2GRAY, dst=luma)
-        cv2.cvtColor(luma, cv2.COLOR_GRAY2RGB, dst=blended)
-        if strength < 1.0:
-            cv2.addWeighted(band, 1.0 - strength, blended, strength, 0.0, dst=blended)
-        band[...] = blended
+        with written(band) as blended:
+            if strength == 1.0:
+                cv2.cvtColor(luma, cv2.COLOR_GRAY2RGB, dst=blended)
+            else:
+                grey = np.asarray(cv2.cvtColor(luma, cv2.COLOR_GRAY2RGB))
+                cv2.addWeighted(band, 1.0 - strength, grey, strength, 0.0, dst=blended)
 
 
 def hue_shift(
@@ -230,7 +237,6 @@ def hue_shift(
     for band in bands(inside(pixels, box)):
         colours = _SCRATCH.array("floats", band.shape, np.float32)
         hue = _SCRATCH.array("hue", band.shape[:2], np.float32)
-        turned = _SCRATCH.array("band", band.shape, np.uint8)
         np.copyto(colours, band)
         cv2.cvtColor(colours, cv2.COLOR_RGB2HSV, dst=colours)
         cv2.extractChannel(colours, 0, dst=hue)
@@ -239,8 +245,8 @@ def hue_shift(
         hue += np.float32(360.0) * (hue < 0.0)
         cv2.insertChannel(hue, colours, 0)
         cv2.cvtColor(colours, cv2.COLOR_HSV2RGB, dst=colours)
-        cv2.convertScaleAbs(colours, dst=turned)  # rounds to the nearest even, cuts at 255
-        band[...] = turned
+        with written(band) as turned:
+            cv2.convertScaleAbs(colours, dst=turned)  # rounds halves to even, cuts at 255
 
 
 OPERATORS: Final[Mapping[str, Operator]] = {

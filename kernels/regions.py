@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import cv2
@@ -51,6 +52,20 @@ def fill(region: Pixels, paint: NDArray[np.uint8]) -> None:
 def look_up(region: Pixels, table: NDArray[np.uint8]) -> None:
     """Replace every value by its entry in ``table``, (256,) or (1, 256, 3), in place."""
     for band in bands(region):
-        found = _SCRATCH.array("band", band.shape, np.uint8)
-        cv2.LUT(band, table, dst=found)
-        band[...] = found
+        with written(band) as found:
+            cv2.LUT(band, table, dst=found)
+
+
+@contextmanager
+def written(band: Pixels) -> Iterator[Pixels]:
+    """Where OpenCV is to write what belongs into a view: there, if it can, otherwise near by.
+
+    It writes rows of pixels that lie side by side; what it wrote elsewhere is copied at the end.
+    """
+    height, width, _ = band.shape
+    if band.strides[1:] == (3, 1) and (height == 1 or band.strides[0] >= 3 * width):
+        yield band
+        return
+    made = _SCRATCH.array("written", band.shape, np.uint8)
+    yield made
+    band[...] = made
