@@ -20,7 +20,7 @@ def levels(values: Array) -> Array:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-def occlude(region: Array, strength: float) -> Array:
+def occlude(region: Array, _strength: float) -> Array:
     return levels(np.ones(region.shape) * GREY)
 
 
@@ -99,17 +99,26 @@ def shrink_and_pad(region: Array, share: float) -> Array:
 
 
 QUANTISED: Final = np.array(
-    [16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55]
-    + [14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62]
-    + [18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92]
-    + [49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99]
-).reshape(8, 8)
+    [
+        [16, 11, 10, 16, 24, 40, 51, 61],
+        [12, 12, 14, 19, 26, 58, 60, 55],
+        [14, 13, 16, 24, 40, 57, 69, 56],
+        [14, 17, 22, 29, 51, 87, 80, 62],
+        [18, 22, 37, 56, 68, 109, 103, 77],
+        [24, 35, 55, 64, 81, 104, 113, 92],
+        [49, 64, 78, 87, 103, 121, 120, 101],
+        [72, 92, 95, 98, 112, 100, 103, 99],
+    ]
+)
+"""For luma, and below for chroma, from the standard's annex K."""
+QUANTISED_CHROMA: Final = np.full((8, 8), 99)
+QUANTISED_CHROMA[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
 YCC: Final = np.array([[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]])
 
 
 def jpeg(region: Array, quality: float) -> Array:
-    """The loss of JPEG with halved chroma (luma's table for all), without coding any bits."""
-    table = np.clip(QUANTISED * (50 / quality if quality < 50 else 2 - quality / 50), 1, 255)
+    """The loss of JPEG with halved chroma, without coding any bits."""
+    scale = 50 / quality if quality < 50 else 2 - quality / 50
     frequency, place = np.mgrid[:8, :8]
     cosines = np.cos((2 * place + 1) * frequency * np.pi / 16) / 2
     cosines[0] /= np.sqrt(2)
@@ -122,6 +131,7 @@ def jpeg(region: Array, quality: float) -> Array:
         if halved:
             plane = plane.reshape(len(plane) // 2, 2, -1, 2).mean(axis=(1, 3))
         blocks = plane.reshape(len(plane) // 8, 8, -1, 8).swapaxes(1, 2)
+        table = np.clip((QUANTISED_CHROMA if halved else QUANTISED) * scale, 1, 255)
         coded = np.rint(cosines @ blocks @ cosines.T / table) * table
         plane = (cosines.T @ coded @ cosines).swapaxes(1, 2).reshape(plane.shape)
         lossy.append(plane.repeat(2, 0).repeat(2, 1) if halved else plane)

@@ -33,7 +33,7 @@ def _odd(length: float) -> int:
     return 2 * round((length - 1) / 2) + 1
 
 
-def _occluded(image: Any, strength: float) -> Any:
+def _occluded(image: Any, _strength: float) -> Any:
     image.paste(GREY, (0, 0, *image.size))
     return image
 
@@ -117,7 +117,7 @@ def _shrunk_too(region: Array, share: float) -> Any:
     )
 
 
-def _downscaled(region: Array, side: float) -> Any:
+def _downscaled(_region: Array, side: float) -> Any:
     ways = {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_NEAREST}
     return albumentations.Downscale((1 / side, 1 / side), ways, p=1)
 

@@ -1,4 +1,4 @@
-"""The table of docs/kernels.md, and the same for a terminal, from benchmarks/results/kernels.json."""
+"""The table of docs/kernels.md, for a page and for a terminal, from results/kernels.json."""
 
 from __future__ import annotations
 

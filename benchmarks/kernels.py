@@ -3,13 +3,14 @@
     python benchmarks/kernels.py [--seconds 0.8]
 
 Every operator of the built-in bundle's table, with its strength and the size of its cells, and the
-preprocessing, on 1280 x 720 frames: ours, a naive numpy (benchmarks/kernel_naive.py), and what
-Pillow and albumentations have alike (benchmarks/kernel_peers.py), in turn on a fresh copy of the
-same frame, on one thread, warm-up left out. A ratio is theirs over ours in the same turn; the median
-over turns is given. What would take minutes (medians and inpainting in numpy, Pillow's median) is
-compared on 320 x 180. Then ours alone from 320 x 180 to 1920 x 1080: the exponent of time against
-pixels, by least squares of logarithms. One JSON document is written to
-benchmarks/results/kernels.json; benchmarks/tables.py makes docs/kernels.md's tables of it.
+preprocessing, on 1280 x 720 frames, against a naive numpy (benchmarks/kernel_naive.py) and what
+Pillow and albumentations have alike (benchmarks/kernel_peers.py). Ours and theirs go in turn, each
+on a fresh copy of the same frame, on one thread, warm-up left out. A ratio is theirs over ours in
+the same turn; given are its median over turns and its quartiles. What would take minutes (medians
+and inpainting in numpy, Pillow's median) is compared on 320 x 180. Then ours alone, from 320 x 180
+to 1920 x 1080: the exponent of time against pixels, by least squares of logarithms. One JSON
+document is written to benchmarks/results/kernels.json; benchmarks/tables.py makes docs/kernels.md's
+table of it.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def operator_row(action: Action) -> Row:
 
 
 def resize_row(side: int, resample: Resample) -> Row:
-    def contestants(width: int, height: int) -> Contestants:
+    def contestants(_width: int, _height: int) -> Contestants:
         found: dict[str, Work] = {
             "ours": lambda pixels: resize(pixels, side, side, resample),
             "Pillow": lambda pixels: kernel_peers.resized(pixels, side, side, resample),
@@ -148,7 +149,7 @@ def preprocessing_rows() -> Iterator[Row]:
     def turned(values: NDArray[Any]) -> NDArray[Any]:
         return np.ascontiguousarray(values.transpose(2, 0, 1)[None])
 
-    def tensors(width: int, height: int) -> Contestants:
+    def tensors(_width: int, _height: int) -> Contestants:
         normalised = kernel_peers.normalise(**settings)
         return {
             "ours": lambda canvas: to_tensor(canvas, BUILT_IN, out=tensor),
@@ -156,7 +157,7 @@ def preprocessing_rows() -> Iterator[Row]:
             "albumentations": lambda canvas: turned(normalised(canvas)),
         }
 
-    def whole(width: int, height: int) -> Contestants:
+    def whole(_width: int, _height: int) -> Contestants:
         theirs = kernel_peers.area_resize(side, side, settings)
         return {
             "ours": lambda pixels: to_tensor(to_canvas(pixels, BUILT_IN), BUILT_IN, out=tensor),
@@ -190,18 +191,18 @@ def rows() -> list[Row]:
     return [*map(operator_row, chosen), *preprocessing_rows()]
 
 
-def timed(contestants: Contestants, pixels: Pixels, seconds: float) -> dict[str, list[float]]:
-    """Milliseconds of each, in turn, until so much time has gone by; three turns at least."""
-    for work in contestants.values():
+def in_turn(works: Mapping[Any, tuple[Work, Pixels]], seconds: float) -> dict[Any, list[float]]:
+    """Milliseconds of each on copies of its frame, in turn: three turns, or until time is up."""
+    for work, pixels in works.values():
         work(pixels.copy())
-    found: dict[str, list[float]] = {name: [] for name in contestants}
+    found: dict[Any, list[float]] = {key: [] for key in works}
     end = time.perf_counter() + seconds
-    while len(found["ours"]) < 3 or time.perf_counter() < end:
-        for name, work in contestants.items():
+    while min(map(len, found.values())) < 3 or time.perf_counter() < end:
+        for key, (work, pixels) in works.items():
             fresh = pixels.copy()
             start = time.perf_counter()
             work(fresh)
-            found[name].append(1e3 * (time.perf_counter() - start))
+            found[key].append(1e3 * (time.perf_counter() - start))
     return found
 
 
@@ -210,44 +211,30 @@ def input_of(row: Row, width: int, height: int) -> Pixels:
 
 
 def compared(row: Row, seconds: float) -> dict[str, Any]:
-    """Ratios to ours at 1280 x 720, and at 320 x 180 where that would take too long."""
-    ratios: dict[str, Any] = {}
-    for size, small in ((SIZE, False), (SMALL, True)):
-        contestants = {
-            name: work
-            for name, work in row.contestants(*size).items()
-            if name == "ours" or ((row.name, name) in TOO_SLOW) == small
+    """Each peer in turn with ours, on 1280 x 720, or on 320 x 180 where that would take long."""
+    found: dict[str, Any] = {"kernel": row.name, "what": row.what}
+    ours_ms = []
+    for peer in (name for name in row.contestants(*SIZE) if name != "ours"):
+        size = SMALL if (row.name, peer) in TOO_SLOW else SIZE
+        pixels, works = input_of(row, *size), row.contestants(*size)
+        times = in_turn({name: (works[name], pixels) for name in ("ours", peer)}, seconds)
+        ratios = [b / a for a, b in zip(times["ours"], times[peer], strict=True)]
+        quarters = statistics.quantiles(ratios, n=4)
+        found[peer] = {
+            "times_ours": round(statistics.median(ratios), 3),
+            "quartiles": [round(quarters[0], 3), round(quarters[2], 3)],
+            "turns": len(ratios),
+            "frame": list(size),
         }
-        if len(contestants) == 1:
-            continue
-        times = timed(contestants, input_of(row, *size), seconds)
-        if not small:
-            ratios["ours_ms"] = round(statistics.median(times["ours"]), 4)
-        for name in contestants.keys() - {"ours"}:
-            each = [a / b for a, b in zip(times[name], times["ours"], strict=True)]
-            quarters = statistics.quantiles(each, n=4)
-            ratios[name] = {
-                "times_ours": round(statistics.median(each), 3),
-                "quartiles": [round(quarters[0], 3), round(quarters[2], 3)],
-                "turns": len(each),
-                "frame": list(size),
-            }
-    return {"kernel": row.name, "what": row.what} | ratios
+        if size == SIZE:
+            ours_ms += times["ours"]
+    return found | {"ours_ms": round(statistics.median(ours_ms), 4)}
 
 
 def growth(row: Row, seconds: float) -> dict[str, Any]:
     """Medians of ours at each size, the sizes in turn, and the exponent."""
-    works = {size: row.contestants(*size)["ours"] for size in GROWTH}
-    frames = {size: frame(*size) for size in GROWTH}
-    times: dict[tuple[int, int], list[float]] = {size: [] for size in GROWTH}
-    end = time.perf_counter() + seconds
-    while len(times[SIZE]) < 4 or time.perf_counter() < end:
-        for size, work in works.items():
-            fresh = frames[size].copy()
-            start = time.perf_counter()
-            work(fresh)
-            times[size].append(1e3 * (time.perf_counter() - start))
-    medians = [statistics.median(times[size][1:]) for size in GROWTH]
+    works = {size: (row.contestants(*size)["ours"], frame(*size)) for size in GROWTH}
+    medians = [statistics.median(times) for times in in_turn(works, seconds).values()]
     pixels = [width * height for width, height in GROWTH]
     exponent = np.polyfit(np.log(pixels), np.log(medians), 1)[0]
     return {"ms": [round(median, 4) for median in medians], "exponent": round(float(exponent), 3)}

@@ -153,7 +153,7 @@ def noise(
     Draws (h, w, 3) float32 from ``rng``, with h and w of the box inside the frame.
     """
     _check("noise", strength, 0.0, 255.0, "grey levels")
-    for band in bands(inside(pixels, box)):
+    for band in bands(inside(pixels, box), np.float32):
         noisy = _SCRATCH.array("floats", band.shape, np.float32)
         rng.standard_normal(dtype=np.float32, out=noisy)
         noisy *= np.float32(strength)
@@ -234,7 +234,7 @@ def hue_shift(
     In float32: OpenCV's 8-bit HSV has steps of 2 degrees and would not give back a turn of 0.
     """
     _check("hue_shift", strength, -360.0, 360.0, "degrees")
-    for band in bands(inside(pixels, box)):
+    for band in bands(inside(pixels, box), np.float32):
         colours = _SCRATCH.array("floats", band.shape, np.float32)
         hue = _SCRATCH.array("hue", band.shape[:2], np.float32)
         np.copyto(colours, band)

@@ -14,8 +14,8 @@ from srd_edge.kernels.frames import Box, Pixels
 from srd_edge.kernels.scratch import Scratch
 
 _SCRATCH: Final = Scratch()
-_BAND_VALUES: Final = 1 << 16
-"""As floats, a quarter of a megabyte: a processor's cache holds a few bands."""
+_BAND_BYTES: Final = 1 << 18
+"""A processor's cache holds a few of these."""
 
 
 def inside(pixels: Pixels, box: Box) -> Pixels:
@@ -35,10 +35,15 @@ def surroundings(pixels: Pixels, box: Box, margin: int) -> tuple[Pixels, tuple[s
     return pixels[outer.top : outer.bottom, outer.left : outer.right], (rows, columns)
 
 
-def bands(region: Pixels) -> Iterator[Pixels]:
-    """The rows of a view, a few at a time, each a view; none of an empty one."""
+def bands(region: Pixels, dtype: type[np.generic] = np.uint8) -> Iterator[Pixels]:
+    """The rows of a view, a few at a time, each a view; none of an empty one.
+
+    Args:
+        region: (H, W, 3) uint8 RGB.
+        dtype: what the values become on the way.
+    """
     if region.size:
-        rows = max(_BAND_VALUES // (region.shape[1] * 3), 1)
+        rows = max(_BAND_BYTES // (region.shape[1] * 3 * np.dtype(dtype).itemsize), 1)
         yield from (region[top : top + rows] for top in range(0, len(region), rows))
 
 
