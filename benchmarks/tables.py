@@ -19,6 +19,7 @@ from defence_tables import (
     weak_reference_table,
 )
 from export_tables import speeds
+from kernel_tables import kernels
 from runtime_tables import deadlines, streams
 
 from srd_edge.evaluation.report import NOTHING, markdown, number, percent, victims_markdown
@@ -126,6 +127,7 @@ def main() -> None:
     put(ROOT / "docs" / "families.md", "speed", speeds())
     put(ROOT / "docs" / "budget.md", "deadlines", deadlines())
     put(ROOT / "docs" / "budget.md", "streams", streams())
+    put(ROOT / "docs" / "kernels.md", "kernels", kernels())
 
 
 if __name__ == "__main__":

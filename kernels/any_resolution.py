@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from srd_edge.kernels.coefficients import Resample
 from srd_edge.kernels.frames import Pixels
-from srd_edge.kernels.resize import Resample, resize
+from srd_edge.kernels.resize import resize
 from srd_edge.kernels.tiling import Layout, tiles
 
 

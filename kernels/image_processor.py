@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from srd_edge.errors import UsageError
+from srd_edge.kernels.coefficients import Resample
 from srd_edge.kernels.preprocess import Preprocessing, triple
-from srd_edge.kernels.resize import Resample
 from srd_edge.kernels.tiling_records import tiling_of
 
 PIL_FILTERS: Final[Mapping[int, Resample]] = {

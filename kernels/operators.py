@@ -10,7 +10,9 @@ scaled by the frame's width, so that an action does the same to every size. ``co
 falls back to ImageNet's mean grey. A strength or a colour out of range is a UsageError.
 
 Blur, median and inpaint read the pixels round the box, so that the box's rim gets what it would
-get if the whole frame were filtered; the others see nothing but the box.
+get if the whole frame were filtered; the others see nothing but the box. Those that treat every
+pixel by itself work in bands of rows that a processor's cache holds; what the others need on the
+way is kept for the next frame.
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ from numpy.typing import NDArray
 
 from srd_edge.errors import UsageError
 from srd_edge.kernels.frames import Box, Pixels
+from srd_edge.kernels.regions import bands, fill, inside, look_up, surroundings, written
+from srd_edge.kernels.scratch import Scratch
+from srd_edge.kernels.wide_blur import wide_blur
 
 Colour: TypeAlias = tuple[int, int, int]
 """RGB, each 0..255."""
@@ -32,13 +37,16 @@ Operator: TypeAlias = Callable[[Pixels, Box, float, Colour | None, np.random.Gen
 
 _GREY: Final[Colour] = (124, 116, 104)
 _REFERENCE_WIDTH: Final = 128
+_WIDE: Final = 16
+"""From this reach of a kernel on, in pixels, OpenCV's blur is the slower one."""
+_SCRATCH: Final = Scratch()
 
 
 def occlude(
     pixels: Pixels, box: Box, strength: float, colour: Colour | None, rng: np.random.Generator
 ) -> None:
     """Fill the box with ``colour``. The strength is ignored: the fill is opaque."""
-    _inside(pixels, box)[...] = _paint(colour)
+    fill(inside(pixels, box), _paint(colour))
 
 
 def colour_mask(
@@ -48,7 +56,7 @@ def colour_mask(
     _check("colour_mask", strength, 0.0, 1.0, "of opacity")
     levels = np.arange(256, dtype=np.float64)[:, None]
     blended = levels * (1.0 - strength) + _paint(colour) * strength
-    _look_up(_inside(pixels, box), np.rint(blended).astype(np.uint8)[None])
+    look_up(inside(pixels, box), np.rint(blended).astype(np.uint8)[None])
 
 
 def gaussian_blur(
@@ -61,11 +69,16 @@ def gaussian_blur(
     _check("gaussian_blur", strength, 0.0, 32.0, "px of a frame 128 wide")
     sigma = strength * pixels.shape[1] / _REFERENCE_WIDTH
     reach = round(3.0 * sigma)
-    region = _inside(pixels, box)
+    region = inside(pixels, box)
     if region.size and reach:
-        crop, within = _surroundings(pixels, box, reach)
-        size = (2 * reach + 1, 2 * reach + 1)
-        region[...] = cv2.GaussianBlur(crop, size, sigma, borderType=cv2.BORDER_REFLECT_101)[within]
+        crop, within = surroundings(pixels, box, reach)
+        if _WIDE <= reach < min(crop.shape[:2]):
+            region[...] = wide_blur(crop, within, reach, sigma)
+        else:
+            blurred = _SCRATCH.array("picture", crop.shape, np.uint8)
+            size = 2 * reach + 1, 2 * reach + 1
+            cv2.GaussianBlur(crop, size, sigma, dst=blurred, borderType=cv2.BORDER_REFLECT_101)
+            region[...] = blurred[within]
 
 
 def median(
@@ -78,10 +91,12 @@ def median(
     """
     _check("median", strength, 1.0, 31.0, "px of a frame 128 wide")
     reach = round((strength * pixels.shape[1] / _REFERENCE_WIDTH - 1.0) / 2.0)
-    region = _inside(pixels, box)
+    region = inside(pixels, box)
     if region.size and reach > 0:
-        crop, within = _surroundings(pixels, box, reach)
-        region[...] = cv2.medianBlur(crop, 2 * reach + 1)[within]
+        crop, within = surroundings(pixels, box, reach)
+        medians = _SCRATCH.array("picture", crop.shape, np.uint8)
+        cv2.medianBlur(crop, 2 * reach + 1, dst=medians)
+        region[...] = medians[within]
 
 
 def pixelate(
@@ -93,19 +108,19 @@ def pixelate(
     """
     _check("pixelate", strength, 1.0, 128.0, "px of a frame 128 wide")
     side = max(round(strength * pixels.shape[1] / _REFERENCE_WIDTH), 1)
-    region = _inside(pixels, box)
+    region = inside(pixels, box)
     if not region.size or side == 1:
         return
     rows, columns = (np.arange(0, length, side) for length in region.shape[:2])
-    heights, widths = (
-        np.diff(starts, append=length)
-        for starts, length in zip((rows, columns), region.shape[:2], strict=True)
-    )
-    sums = np.add.reduceat(region, rows, axis=0, dtype=np.uint32)
-    sums = np.add.reduceat(sums, columns, axis=1)
+    strips = [region[top : top + side] for top in rows]
+    sums = np.concatenate([cv2.reduce(s, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S) for s in strips])
+    sums = np.add.reduceat(sums, columns, axis=1, dtype=np.int64)
+    heights = np.array([len(strip) for strip in strips])
+    widths = np.diff(columns, append=region.shape[1])
     areas = (heights[:, None] * widths)[:, :, None]
-    means = ((sums + areas // 2) // areas).astype(np.uint8)
-    region[...] = means.repeat(heights, axis=0).repeat(widths, axis=1)
+    means = ((sums + areas // 2) // areas).astype(np.uint8).repeat(widths, axis=1)
+    for strip, row in zip(strips, means, strict=True):
+        strip[...] = row
 
 
 def inpaint(
@@ -118,13 +133,13 @@ def inpaint(
     Source: A. Telea, An Image Inpainting Technique Based on the Fast Marching Method, 2004.
     """
     _check("inpaint", strength, 1.0, 100.0, "px")
-    region = _inside(pixels, box)
+    region = inside(pixels, box)
     if not region.size:
         return
     if region.shape == pixels.shape:
         region[...] = np.rint(region.mean(axis=(0, 1)))
         return
-    crop, within = _surroundings(pixels, box, round(strength) + 2)
+    crop, within = surroundings(pixels, box, round(strength) + 2)
     mask = np.zeros(crop.shape[:2], np.uint8)
     mask[within] = 255
     region[...] = cv2.inpaint(crop, mask, strength, cv2.INPAINT_TELEA)[within]
@@ -138,12 +153,13 @@ def noise(
     Draws (h, w, 3) float32 from ``rng``, with h and w of the box inside the frame.
     """
     _check("noise", strength, 0.0, 255.0, "grey levels")
-    region = _inside(pixels, box)
-    noisy = rng.standard_normal(region.shape, dtype=np.float32)
-    noisy *= np.float32(strength)
-    noisy += region
-    np.clip(np.rint(noisy, out=noisy), 0, 255, out=noisy)
-    np.copyto(region, noisy, casting="unsafe")
+    for band in bands(inside(pixels, box), np.float32):
+        noisy = _SCRATCH.array("floats", band.shape, np.float32)
+        rng.standard_normal(dtype=np.float32, out=noisy)
+        noisy *= np.float32(strength)
+        noisy += band
+        np.clip(np.rint(noisy, out=noisy), 0, 255, out=noisy)
+        np.copyto(band, noisy, casting="unsafe")
 
 
 def shrink_and_pad(
@@ -155,13 +171,14 @@ def shrink_and_pad(
     """
     _check("shrink_and_pad", strength, 0.01, 1.0, "of the side")
     paint = _paint(colour)
-    region = _inside(pixels, box)
+    region = inside(pixels, box)
     if not region.size:
         return
     height, width = (max(round(strength * side), 1) for side in region.shape[:2])
-    small = cv2.resize(region, (width, height), interpolation=cv2.INTER_AREA)
+    small = _SCRATCH.array("picture", (height, width, 3), np.uint8)
+    cv2.resize(region, (width, height), dst=small, interpolation=cv2.INTER_AREA)
     top, left = (region.shape[0] - height) // 2, (region.shape[1] - width) // 2
-    region[...] = paint
+    fill(region, paint)
     region[top : top + height, left : left + width] = small
 
 
@@ -170,13 +187,13 @@ def jpeg(
 ) -> None:
     """Compress and decompress at quality ``strength``, 1..100, with chroma halved (4:2:0)."""
     _check("jpeg", strength, 1.0, 100.0, "of quality")
-    region = _inside(pixels, box)
+    region = inside(pixels, box)
     if not region.size:
         return
-    bgr = cv2.cvtColor(region, cv2.COLOR_RGB2BGR)
-    _, encoded = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, round(strength)))
-    decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
-    region[...] = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+    picture = _SCRATCH.array("picture", region.shape, np.uint8)
+    cv2.cvtColor(region, cv2.COLOR_RGB2BGR, dst=picture)
+    _, encoded = cv2.imencode(".jpg", picture, (cv2.IMWRITE_JPEG_QUALITY, round(strength)))
+    region[...] = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB), np.uint8)
 
 
 def bit_depth(
@@ -187,10 +204,10 @@ def bit_depth(
     Every value becomes the middle of its step, so that the mean brightness stays where it is.
     """
     _check("bit_depth", strength, 1.0, 8.0, "bits")
-    dropped = 8 - round(strength)
-    levels = np.arange(256) >> dropped << dropped
-    levels += (1 << dropped) >> 1
-    _look_up(_inside(pixels, box), levels.astype(np.uint8))
+    step = 1 << (8 - round(strength))
+    for band in bands(inside(pixels, box)):
+        np.bitwise_and(band, np.uint8(256 - step), out=band)
+        np.bitwise_or(band, np.uint8(step >> 1), out=band)
 
 
 def greyscale(
@@ -198,10 +215,15 @@ def greyscale(
 ) -> None:
     """Blend towards the luma (BT.601: 0.299 R + 0.587 G + 0.114 B) by ``strength``, 0..1."""
     _check("greyscale", strength, 0.0, 1.0, "of opacity")
-    region = _inside(pixels, box)
-    if region.size:
-        luma = cv2.cvtColor(cv2.cvtColor(region, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-        region[...] = cv2.addWeighted(region, 1.0 - strength, luma, strength, 0.0)
+    for band in bands(inside(pixels, box)):
+        luma = _SCRATCH.array("plane", band.shape[:2], np.uint8)
+        cv2.cvtColor(band, cv2.COLOR_RGB2GRAY, dst=luma)
+        with written(band) as blended:
+            if strength == 1.0:
+                cv2.cvtColor(luma, cv2.COLOR_GRAY2RGB, dst=blended)
+            else:
+                grey = np.asarray(cv2.cvtColor(luma, cv2.COLOR_GRAY2RGB))
+                cv2.addWeighted(band, 1.0 - strength, grey, strength, 0.0, dst=blended)
 
 
 def hue_shift(
@@ -212,12 +234,19 @@ def hue_shift(
     In float32: OpenCV's 8-bit HSV has steps of 2 degrees and would not give back a turn of 0.
     """
     _check("hue_shift", strength, -360.0, 360.0, "degrees")
-    region = _inside(pixels, box)
-    if region.size:
-        hsv = cv2.cvtColor(region.astype(np.float32), cv2.COLOR_RGB2HSV)
-        hsv[..., 0] = np.mod(hsv[..., 0] + np.float32(strength), np.float32(360.0))
-        rgb = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
-        np.copyto(region, np.clip(np.rint(rgb), 0, 255), casting="unsafe")
+    for band in bands(inside(pixels, box), np.float32):
+        colours = _SCRATCH.array("floats", band.shape, np.float32)
+        hue = _SCRATCH.array("hue", band.shape[:2], np.float32)
+        np.copyto(colours, band)
+        cv2.cvtColor(colours, cv2.COLOR_RGB2HSV, dst=colours)
+        cv2.extractChannel(colours, 0, dst=hue)
+        hue += np.float32(strength)
+        hue -= np.float32(360.0) * (hue >= 360.0)
+        hue += np.float32(360.0) * (hue < 0.0)
+        cv2.insertChannel(hue, colours, 0)
+        cv2.cvtColor(colours, cv2.COLOR_HSV2RGB, dst=colours)
+        with written(band) as turned:
+            cv2.convertScaleAbs(colours, dst=turned)  # rounds halves to even, cuts at 255
 
 
 OPERATORS: Final[Mapping[str, Operator]] = {
@@ -234,29 +263,6 @@ OPERATORS: Final[Mapping[str, Operator]] = {
     "greyscale": greyscale,
     "hue_shift": hue_shift,
 }
-
-
-def _inside(pixels: Pixels, box: Box) -> Pixels:
-    """The view of ``pixels`` in the box, empty where the box misses the frame."""
-    box = box.clipped(pixels.shape[1], pixels.shape[0])
-    return pixels[box.top : box.bottom, box.left : box.right]
-
-
-def _surroundings(pixels: Pixels, box: Box, margin: int) -> tuple[Pixels, tuple[slice, slice]]:
-    """The view of ``pixels`` in the box and ``margin`` round it, and where the box lies in it."""
-    height, width = pixels.shape[:2]
-    box = box.clipped(width, height)
-    outer = Box(box.left - margin, box.top - margin, box.right + margin, box.bottom + margin)
-    outer = outer.clipped(width, height)
-    rows = slice(box.top - outer.top, box.bottom - outer.top)
-    columns = slice(box.left - outer.left, box.right - outer.left)
-    return pixels[outer.top : outer.bottom, outer.left : outer.right], (rows, columns)
-
-
-def _look_up(region: Pixels, table: Pixels) -> None:
-    """Replace every value by its entry in ``table``, (256,) or (1, 256, 3), in place."""
-    if region.size:
-        region[...] = cv2.LUT(region, table)
 
 
 def _paint(colour: Colour | None) -> NDArray[np.uint8]:

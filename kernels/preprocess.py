@@ -12,16 +12,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from srd_edge.errors import ShapeError, UsageError
+from srd_edge.kernels.coefficients import Resample
 from srd_edge.kernels.frames import Box, Pixels, check_pixels
-from srd_edge.kernels.resize import Resample, resize
+from srd_edge.kernels.resize import resize
+from srd_edge.kernels.scratch import Scratch
 from srd_edge.kernels.tiling import Layout, Multiples, Tiling
 from srd_edge.kernels.tiling_records import read_tiling
+
+_SCRATCH: Final = Scratch()
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,19 +218,24 @@ def to_tensor(
             found=f"shape {canvas_or_batch.shape}, dtype {canvas_or_batch.dtype}",
             do="make the canvas with srd_edge.kernels.preprocess.to_canvas",
         )
-    planes = batch.transpose(0, 3, 1, 2)
+    batches, height, width, _ = batch.shape
+    shape = (batches, 3, height, width)
     if out is None:
-        out = np.empty(planes.shape, np.float32)
-    elif out.shape != planes.shape or out.dtype != np.float32:
+        out = np.empty(shape, np.float32)
+    elif out.shape != shape or out.dtype != np.float32:
         raise ShapeError(
-            expected=f"an out of shape {planes.shape}, dtype float32",
+            expected=f"an out of shape {shape}, dtype float32",
             found=f"shape {out.shape}, dtype {out.dtype}",
             do="allocate out for this batch and canvas",
         )
+    interleaved = batch.reshape(batches * height, width, 3)
+    plane = _SCRATCH.array("plane", (batches * height, width), np.uint8)
     for channel, (mean, std) in enumerate(zip(spec.mean, spec.std, strict=True)):
-        plane = out[:, channel]
-        np.multiply(planes[:, channel], np.float32(spec.rescale / std), out=plane)
-        plane += np.float32(-mean / std)
+        cv2.extractChannel(interleaved, channel, dst=plane)
+        made = out[:, channel]
+        np.copyto(made, plane.reshape(batches, height, width))
+        made *= np.float32(spec.rescale / std)
+        made += np.float32(-mean / std)
     return out
 
 

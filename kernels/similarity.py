@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import cv2
 import numpy as np
 
 from srd_edge.errors import ShapeError, UsageError
 from srd_edge.kernels.frames import Pixels, check_pixels
+from srd_edge.kernels.scratch import Scratch
+
+_SCRATCH: Final = Scratch()
+_BAND: Final = 80
+"""Rows that are compared at a time: the fastest of 16 to 240, and of the whole, at 1280 x 720."""
 
 
 def largest_block_difference(a: Pixels, b: Pixels, block_px: int = 8) -> float:
@@ -43,12 +50,18 @@ def largest_block_difference(a: Pixels, b: Pixels, block_px: int = 8) -> float:
         )
     height, width = a.shape[:2]
     rows, columns = min(block_px, height), min(block_px, width)
-    difference = np.asarray(cv2.absdiff(a, b), np.uint8)
     bottom, right = height - height % rows, width - width % columns
+    step = max(_BAND - _BAND % rows, rows)
     # Slices: the blocks that come out even, then those of the right and the lower edge.
-    tall = [slice(0, bottom), slice(height - rows, height)][: 1 + (bottom < height)]
+    tall = [slice(top, min(top + step, bottom)) for top in range(0, bottom, step)]
+    tall += [slice(height - rows, height)] * (bottom < height)
     wide = [slice(0, right), slice(width - columns, width)][: 1 + (right < width)]
-    return max(_largest_mean(difference[y, x], rows, columns) for y in tall for x in wide)
+    largest = 0.0
+    for y in tall:
+        difference = _SCRATCH.array("difference", (y.stop - y.start, width, 3), np.uint8)
+        cv2.absdiff(a[y], b[y], dst=difference)
+        largest = max(largest, *(_largest_mean(difference[:, x], rows, columns) for x in wide))
+    return largest
 
 
 def _largest_mean(difference: Pixels, rows: int, columns: int) -> float:

@@ -15,9 +15,10 @@ from typing import Any, Final, Protocol, Self
 
 import numpy as np
 
+from srd_edge.kernels.coefficients import Resample
 from srd_edge.kernels.frames import Pixels
 from srd_edge.kernels.patches import Patches
-from srd_edge.kernels.resize import Resample, resize
+from srd_edge.kernels.resize import resize
 
 _LONGEST_SIDE_PX: Final = 4096
 """Of a picture before it is split, as Idefics3 has it."""

@@ -6,8 +6,9 @@ from typing import Final
 
 import numpy as np
 
+from srd_edge.kernels.coefficients import Resample
 from srd_edge.kernels.frames import Pixels
-from srd_edge.kernels.resize import Resample, resize
+from srd_edge.kernels.resize import resize
 
 VIEWS: Final = 4
 _MARGIN: Final = 0.08

@@ -22,9 +22,9 @@ from srd_edge.evaluation.fixed import (
     fixed,
 )
 from srd_edge.kernels.actions import GREY, Perturbation
+from srd_edge.kernels.coefficients import Resample
 from srd_edge.kernels.frames import Box, Frame, Pixels
 from srd_edge.kernels.operators import OPERATORS
-from srd_edge.kernels.resize import Resample
 
 
 def both(setting: Setting, samples: list[Sample]) -> tuple[list[Case], list[Case]]:

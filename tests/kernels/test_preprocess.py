@@ -10,10 +10,10 @@ import transformers
 from PIL import Image
 
 from srd_edge.errors import ShapeError, UsageError
+from srd_edge.kernels.coefficients import Resample
 from srd_edge.kernels.frames import Box, Pixels
 from srd_edge.kernels.image_processor import read_image_processor
 from srd_edge.kernels.preprocess import Preprocessing, to_canvas, to_tensor
-from srd_edge.kernels.resize import Resample
 
 CODES: dict[Resample, int] = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4}
 SPEC = Preprocessing(128, 128, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -141,15 +141,17 @@ def test_steps_switched_off_are_left_out(switched_off: str) -> None:
     np.testing.assert_allclose(tensor, expected["pixel_values"], rtol=1e-6, atol=2e-6)
 
 
-def test_tensor_of_a_batch_against_plain_loops() -> None:
-    batch = picture("random", 12, 5).reshape(2, 6, 5, 3)
-    expected = np.empty((2, 3, 6, 5))
+@pytest.mark.parametrize("shape", [(2, 6, 5), (1, 1, 1), (3, 1, 7), (2, 7, 1)])
+def test_tensor_of_a_batch_against_plain_loops(shape: tuple[int, int, int]) -> None:
+    count, height, width = shape
+    batch = picture("random", count * height, width).reshape(*shape, 3)
+    expected = np.empty((count, 3, height, width))
     for b, c, y, x in np.ndindex(expected.shape):
         expected[b, c, y, x] = (batch[b, y, x, c] / 255 - SPEC.mean[c]) / SPEC.std[c]
-    out = np.empty((4, 3, 6, 5), np.float32)[::2]
+    out = np.empty((2 * count, 3, height, width), np.float32)[::2]
     assert to_tensor(batch, SPEC, out) is out
     np.testing.assert_allclose(out, expected, rtol=0, atol=2e-6)
-    np.testing.assert_array_equal(to_tensor(batch[1, :, ::-1], SPEC)[0], out[1, :, :, ::-1])
+    np.testing.assert_array_equal(to_tensor(batch[-1, :, ::-1], SPEC)[0], out[-1, :, :, ::-1])
 
 
 @pytest.mark.parametrize(

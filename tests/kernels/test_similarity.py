@@ -23,7 +23,7 @@ def reference(a: Pixels, b: Pixels, block: int) -> float:
 
 
 @pytest.mark.parametrize("block", [1, 2, 5, 8, 16, 1000])
-@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (5, 5), (16, 16), (23, 31)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (5, 5), (16, 16), (23, 31), (177, 20)])
 def test_agrees_with_plain_loops(shape: tuple[int, int], block: int) -> None:
     rng = np.random.default_rng(block)
     a, b = rng.integers(0, 256, (2, *shape, 3), np.uint8)
