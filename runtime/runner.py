@@ -165,6 +165,31 @@ class Tally:
         )
 
 
+def captioned(
+    source: Source, defender: Captioner, *, compare: bool = False
+) -> Generator[tuple[Frame, Result]]:
+    """Every frame of ``source`` with what came of it; each captioned when it is asked for.
+
+    Args:
+        source: gone through once; whoever opened it closes it. If it has several files or is
+            several sources, each result says which it is from.
+        defender: captions one frame at a time.
+        compare: also ask what the undefended model would have said.
+
+    Raises:
+        SourceError: from the source, after the frames before it.
+    """
+    files: dict[int, str] = {}
+    for sourced in source:
+        if sourced.file != files.get(sourced.source):
+            defender.forget(sourced.source)
+            files[sourced.source] = sourced.file
+        result = defender.caption(sourced.frame, compare=compare, source=sourced.source)
+        if source.files > 1:
+            result = replace(result, source=sourced.file)
+        yield sourced.frame, result
+
+
 def run(
     source: Source,
     defender: Captioner,
@@ -180,11 +205,8 @@ def run(
     The source and the sinks are closed at the end, whatever ends it.
 
     Args:
-        source: gone through once. If it has several files or is several sources, each result says
-            which it is from.
-        defender: captions one frame at a time.
+        source, defender, compare: as for ``captioned``.
         sinks: written in this order.
-        compare: also ask what the undefended model would have said.
         strict: treat a frame that does not keep its budget as an error.
         progress: called after each frame.
         tally: counts are kept in it. A caller that wants the summary of a run that was
@@ -202,16 +224,9 @@ def run(
             closing.callback(sink.close)
         closing.callback(source.close)
         closing.callback(tally.note_arrivals, source)
-        files: dict[int, str] = {}
-        for sourced in source:
-            if sourced.file != files.get(sourced.source):
-                defender.forget(sourced.source)
-                files[sourced.source] = sourced.file
-            result = defender.caption(sourced.frame, compare=compare, source=sourced.source)
-            if source.files > 1:
-                result = replace(result, source=sourced.file)
+        for frame, result in captioned(source, defender, compare=compare):
             for sink in sinks:
-                sink.write(sourced.frame, result)
+                sink.write(frame, result)
             tally.add(result)
             if progress is not None:
                 progress(len(tally.total_ms))
