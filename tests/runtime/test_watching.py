@@ -70,7 +70,7 @@ class Results:
     def __init__(self) -> None:
         self.kept: list[Result] = []
 
-    def write(self, frame: Frame, result: Result) -> None:
+    def write(self, frame: Frame, result: Result) -> None:  # noqa: ARG002 - the protocol's
         self.kept.append(result)
 
     def close(self) -> None: ...
