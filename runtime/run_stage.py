@@ -56,7 +56,7 @@ def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
         for sink in open_sinks(config, source, say):
             stack.callback(sink.close)  # a later one may not open
             sinks.append(sink)
-        page = open_page(config, source, defender.provider)
+        page = open_page(config, source, sinks, defender.provider)
         if page is not None:
             stack.callback(page.stop)
             say(f"srd-edge: live page at {page.url}")
