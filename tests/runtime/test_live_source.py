@@ -148,11 +148,11 @@ def test_its_condition_says_when_it_is_lost_when_it_is_back_and_how_it_ended() -
         assert (status.name, status.live, status.arrivals) == ("cam", True, source.arrivals)
 
     source._say = say
-    assert source.statuses[0].condition == "reading"
+    assert [status.condition for status in source.statuses] == ["reading"]
     with source, pytest.raises(SourceError):
         list(camera.seen(source))
     assert told == ["lost", "reading", "lost"]
-    assert source.statuses[0].condition == "failed"
+    assert [status.condition for status in source.statuses] == ["failed"]
 
 
 def test_a_stream_that_opens_and_shows_nothing_is_not_back() -> None:
