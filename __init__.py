@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from srd_edge.kernels.frames import Frame as Frame
     from srd_edge.runtime.defender import Defender as Defender
     from srd_edge.runtime.records import Result as Result
+    from srd_edge.runtime.watching import watch as watch
 
 __version__ = "0.1.0"
 
@@ -19,8 +20,9 @@ _PUBLIC = {
     "Defender": "srd_edge.runtime.defender",
     "Frame": "srd_edge.kernels.frames",
     "Result": "srd_edge.runtime.records",
+    "watch": "srd_edge.runtime.watching",
 }
-__all__ = ["Defender", "Frame", "Result", "__version__"]
+__all__ = ["Defender", "Frame", "Result", "__version__", "watch"]
 
 
 def __getattr__(name: str) -> Any:

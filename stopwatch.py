@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,15 @@ import click
 @click.option("--frames", type=click.IntRange(2), default=300, help="Of each contestant.")
 @click.option("--warm-up", type=click.IntRange(0), default=20, help="Frames that do not count.")
 @click.option("--budget-ms", type=float, help="Most milliseconds from a frame to its caption.")
+@click.option(
+    "--gate",
+    type=float,
+    is_flag=False,
+    flag_value=8.0,
+    metavar="[LEVEL]",
+    help="Also measure `srd-edge run --gate` before a scene that stands still: the first frame of"
+    " SRC again and again, each pixel up to 2 grey levels off.",
+)
 @click.option("--provider", type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]), default="auto")
 @click.option("--strict", is_flag=True, help="A missing provider is an error.")
 @click.option("--captioner", help="What the bundle was made of, for PyTorch eager beside it.")
@@ -41,6 +52,7 @@ def bench(captioner: str | None, output: Path | None, **flags: Any) -> None:
         peers["pytorch eager"] = EagerCaptioner(captioner, config.bundle).caption
     with progress_bar(config.frames + config.warm_up) as progress:
         report = measure(config, peers, progress)
+    report["command"] = shlex.join(["srd-edge", *sys.argv[1:]])
     Console(stderr=True).print(table(report))
     text = json.dumps(report)
     if output is not None:

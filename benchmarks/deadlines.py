@@ -32,9 +32,10 @@ import click
 
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.defender import Defender
-from srd_edge.runtime.runner import Tally, progress_bar
+from srd_edge.runtime.runner import progress_bar
 from srd_edge.runtime.sessions import usable_cores
 from srd_edge.runtime.sources import open_source
+from srd_edge.runtime.tally import Tally
 
 RESULTS: Final = Path(__file__).parent / "results" / "deadlines.json"
 TIMES_UNDEFENDED: Final = (0.6, 1.0, 2.0)

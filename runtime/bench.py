@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
@@ -28,9 +28,10 @@ from srd_edge.errors import RunError, SourceError
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.defender import Defender
 from srd_edge.runtime.records import Result
-from srd_edge.runtime.runner import Progress, Tally
+from srd_edge.runtime.runner import Progress
 from srd_edge.runtime.sessions import Provider, usable_cores
 from srd_edge.runtime.sources import open_source
+from srd_edge.runtime.tally import Tally
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 SCHEMA: Final = 1
 DEFENDED: Final = "defended"
 UNDEFENDED: Final = "undefended"
+GATED: Final = "gated"
+NOISE: Final = 2
+"""Grey levels that a pixel of a scene that stands still is off by, at most."""
 _PACKAGES: Final = ("numpy", "opencv-python-headless", "onnxruntime", "onnxruntime-gpu", "torch")
 _STARTS: Final = 3
 _FRAMES_OF_A_START: Final = 30
@@ -57,6 +61,8 @@ class BenchConfig:
         frames: how many are captioned by each contestant.
         warm_up: how many before them do not count.
         budget_ms: of a frame; None for none.
+        gate: level of a gate, as in ``srd_edge.runtime.gate``, for a contestant that is shown the
+            source's first frame over and over, with noise of NOISE grey levels; None for none.
         provider, strict: as in ``Defender.load``.
         start: whether fresh processes are started too, for the time to a first caption and memory.
     """
@@ -66,6 +72,7 @@ class BenchConfig:
     frames: int = 300
     warm_up: int = 20
     budget_ms: float | None = None
+    gate: float | None = None
     provider: Provider = "auto"
     strict: bool = False
     start: bool = True
@@ -91,8 +98,8 @@ def bench(
     Raises:
         SrdEdgeError: as ``Defender.load`` and ``open_source``.
     """
-    contestants = _ours(config) | dict(peers or {})
     frames = _frames(config)
+    contestants = _ours(config, frames[0]) | dict(peers or {})
     tallies = {name: Tally() for name in contestants}
     names = tuple(contestants)
     for number in range(-config.warm_up, config.frames):
@@ -112,6 +119,7 @@ def bench(
         "size": list(frames[0].pixels.shape[1::-1]),
         "frames": config.frames,
         "budget_ms": config.budget_ms,
+        "gate": config.gate,
         "contestants": {name: _figures(tally) for name, tally in tallies.items()},
         "ratios": _ratios(tallies),
         "start": _started(config) if config.start else None,
@@ -153,17 +161,36 @@ def table(report: Mapping[str, Any]) -> Table:
     return shown
 
 
-def _ours(config: BenchConfig) -> dict[str, Contestant]:
-    def opened(*, defend: bool) -> Contestant:
+def _ours(config: BenchConfig, scene: Frame) -> dict[str, Contestant]:
+    def opened(*, defend: bool = True, gate: float | None = None) -> Contestant:
         return Defender.load(
             config.bundle,
             budget_ms=config.budget_ms,
+            gate_level=gate,
             provider=config.provider,
             strict=config.strict,
             defend=defend,
         ).caption
 
-    return {DEFENDED: opened(defend=True), UNDEFENDED: opened(defend=False)}
+    ours = {DEFENDED: opened(), UNDEFENDED: opened(defend=False)}
+    if config.gate is not None:
+        ours[GATED] = _before(scene, opened(gate=config.gate))
+    return ours
+
+
+def _before(scene: Frame, contestant: Contestant) -> Contestant:
+    """``contestant`` before a scene that stands still, as a camera sees it: never twice the same.
+
+    Whatever frame is asked about, it is shown ``scene`` with fresh noise.
+    """
+    rng = np.random.default_rng(0)
+
+    def caption(frame: Frame) -> Result:
+        noise = rng.integers(-NOISE, NOISE + 1, scene.pixels.shape, np.int16)
+        pixels = np.clip(scene.pixels + noise, 0, 255).astype(np.uint8)
+        return contestant(replace(frame, pixels=pixels))
+
+    return caption
 
 
 def _frames(config: BenchConfig) -> list[Frame]:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final, Self
 
 from srd_edge.errors import SourceError
-from srd_edge.runtime.source import Arrivals, SourcedFrame, SourceFacts
+from srd_edge.runtime.source import Arrivals, Condition, SourcedFrame, SourceFacts, Status
 
 QUEUE_FRAMES: Final = 4
 _FAREWELL_S: Final = 2.0
@@ -119,11 +119,18 @@ class ThreadedSource(ABC):
         self.paths, self.frames, self.fps = facts.paths, facts.frames, facts.fps
         self._handover, self._max_frames = handover, max_frames
         self._taken = 0
+        self._condition: Condition = "reading"
         self._thread: threading.Thread | None = None
 
     @property
     def arrivals(self) -> Arrivals:
         return Arrivals(passed_over=self._handover.passed_over)
+
+    @property
+    def statuses(self) -> tuple[Status, ...]:
+        is_over = self.ended and self._condition != "failed"
+        condition: Condition = "ended" if is_over else self._condition
+        return (Status(self.name, self.live, condition, self.arrivals),)
 
     @property
     def waiting(self) -> int:
@@ -198,6 +205,8 @@ class ThreadedSource(ABC):
                 do="check that they can be opened elsewhere",
             )
             end.__cause__ = error
+        if end is not None:
+            self._condition = "failed"
         self._handover.finish(end)
 
 

@@ -122,6 +122,7 @@ class LiveSource(ThreadedSource):
             if self._count > before:
                 waits, attempts, before = self._patience.waits_s(), 0, self._count
                 if self._patience.attempts:
+                    self._condition = "lost"
                     self._say(f"{self.name}: lost after {before} frames ({why}); trying again")
             wait_s = next(waits, None)
             if wait_s is None:
@@ -149,6 +150,7 @@ class LiveSource(ThreadedSource):
                 seen = connection.signs
                 if attempts and self._count > start:
                     self._reconnections += 1
+                    self._condition = "reading"
                     self._say(
                         f"{self.name}: back after {attempts} attempt{'s' if attempts > 1 else ''}"
                     )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from srd_edge.errors import SourceError, UsageError
-from srd_edge.runtime.source import Arrivals, Source, SourcedFrame
+from srd_edge.runtime.source import Arrivals, Source, SourcedFrame, Status
 
 
 class MergedSource:
@@ -59,6 +59,10 @@ class MergedSource:
     @property
     def arrivals(self) -> Arrivals:
         return sum((source.arrivals for source in self._sources), Arrivals())
+
+    @property
+    def statuses(self) -> tuple[Status, ...]:
+        return tuple(status for source in self._sources for status in source.statuses)
 
     @property
     def waiting(self) -> int:

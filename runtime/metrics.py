@@ -1,5 +1,7 @@
 """Figures of a run for Prometheus, at http://HOST:PORT/metrics while it goes on.
 
+The live page has the same at its own `/metrics`, for those who may see the page.
+
 Times are in seconds, as Prometheus has them. There are no captions and no pictures among the
 figures, so nobody needs a token for them.
 """
@@ -18,6 +20,8 @@ from srd_edge.runtime.records import Result
 from srd_edge.runtime.sinks import Lossy
 
 if TYPE_CHECKING:
+    from wsgiref.simple_server import WSGIServer
+
     from prometheus_client.core import CounterMetricFamily
 
 TIME_BUCKETS_S: Final = (
@@ -25,14 +29,14 @@ TIME_BUCKETS_S: Final = (
     *(0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0),
 )
 """From a stage that does little to a caption on a slow device; finest where frame rates are."""
+TEXT_TYPE: Final = "text/plain; version=1.0.0; charset=utf-8"
 SUSPICION_BUCKETS: Final = tuple(tenth / 10 for tenth in range(1, 11))
 
 
 class Metrics:
-    """The sink; it serves from when it is made until ``close``.
+    """The sink: it counts, and ``serve`` or the live page shows what it has counted.
 
     Args:
-        address: to listen on.
         fps: frames of the source a second, if it has a rate.
         budget_ms: of a frame, or None.
         lossy: sinks whose lost results are counted.
@@ -40,12 +44,10 @@ class Metrics:
 
     Raises:
         UsageError: here, without the library.
-        RunError: here, if the address cannot be listened on.
     """
 
     def __init__(
         self,
-        address: Address,
         *,
         fps: float | None = None,
         budget_ms: float | None = None,
@@ -53,22 +55,16 @@ class Metrics:
         clock: Clock = time.time,
     ) -> None:
         try:
-            from prometheus_client import (
-                CollectorRegistry,
-                Counter,
-                Gauge,
-                Histogram,
-                start_http_server,
-            )
+            from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
         except ImportError as error:
             raise UsageError(
-                expected="prometheus-client for --metrics",
+                expected="prometheus-client for figures",
                 found=str(error),
                 do='pip install "srd-edge[serve]"',
             ) from error
         self._clock = clock
         # One of its own: the library's holds whatever else this process counts.
-        registry = CollectorRegistry()
+        self.registry = registry = CollectorRegistry()
         self._frames = Counter(
             "srd_edge_frames", "Frames by verdict.", ["verdict"], registry=registry
         )
@@ -114,16 +110,25 @@ class Metrics:
         for verdict in ("clean", "suspicious", "held"):
             self._frames.labels(verdict)  # so that there is a 0 before the first
         registry.register(_Lost(lossy))
+        self._server: WSGIServer | None = None
+
+    def serve(self, address: Address) -> Address:
+        """Show the figures at ``address`` until ``close``; where that is, with its port.
+
+        Raises:
+            RunError: if the address cannot be listened on.
+        """
+        from prometheus_client import start_http_server
+
         try:
-            self._server, _ = start_http_server(address.port, address.host, registry)
+            self._server, _ = start_http_server(address.port, address.host, self.registry)
         except OSError as error:
             raise RunError(
                 expected=f"to serve metrics on {address.host}:{address.port}",
                 found=error.strerror or str(error),
                 do="choose another port, or end what uses it",
             ) from error
-        self.address = Address(address.host, self._server.server_port)
-        self._is_open = True
+        return Address(address.host, self._server.server_port)
 
     def write(self, frame: Frame, result: Result) -> None:  # noqa: ARG002 - the protocol's
         self._frames.labels(result.verdict).inc()
@@ -138,12 +143,18 @@ class Metrics:
             self._suspicion.observe(result.suspicion)
         self._newest.set(self._clock())
 
+    def text(self) -> bytes:
+        """All figures as Prometheus reads them, of the type TEXT_TYPE; from any thread."""
+        from prometheus_client import generate_latest
+
+        return bytes(generate_latest(self.registry))
+
     def close(self) -> None:
         """Serve no more."""
-        if self._is_open:
-            self._is_open = False
-            self._server.shutdown()
-            self._server.server_close()
+        server, self._server = self._server, None
+        if server is not None:
+            server.shutdown()
+            server.server_close()
 
 
 class _Lost:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from srd_edge.errors import UsageError
 from srd_edge.runtime.addresses import parse_address, without_secrets
 from srd_edge.runtime.live.board import About
+from srd_edge.runtime.live.faring import Faring
 from srd_edge.runtime.live.page import LivePage
 from srd_edge.runtime.metrics import Metrics
 from srd_edge.runtime.mqtt import Mqtt
@@ -70,15 +72,25 @@ def open_sinks(config: RunConfig, source: Source, say: Callable[[str], object]) 
         outbox = Outbox(Webhook(config.webhook), say)
         lossy.append(outbox)
         yield outbox
+    if config.metrics is None and config.serve is None:
+        return
+    metrics = Metrics(fps=source.fps, budget_ms=config.budget_ms, lossy=lossy)
+    yield metrics
     if config.metrics is not None:
-        address = parse_address(config.metrics)
-        metrics = Metrics(address, fps=source.fps, budget_ms=config.budget_ms, lossy=lossy)
-        say(f"srd-edge: metrics at {metrics.address.url}metrics")
-        yield metrics
+        address = metrics.serve(parse_address(config.metrics))
+        say(f"srd-edge: metrics at {address.url}metrics")
 
 
-def open_page(config: RunConfig, source: Source, provider: str) -> LivePage | None:
+def open_page(
+    config: RunConfig, source: Source, sinks: Sequence[Sink], provider: str
+) -> LivePage | None:
     """The live page, served from now on; None if none was asked for.
+
+    Args:
+        config: of the run.
+        source: what is captioned; the page says how it fares.
+        sinks: the others, whose figures and losses the page shows.
+        provider: where the graphs run.
 
     Raises:
         UsageError: where its libraries are not installed.
@@ -96,7 +108,16 @@ def open_page(config: RunConfig, source: Source, provider: str) -> LivePage | No
         compared=config.compare,
         provider=provider,
     )
-    return LivePage(parse_address(config.serve), about, config.token)
+    lossy = [sink for sink in sinks if isinstance(sink, Lossy)]
+    metrics = next(sink for sink in sinks if isinstance(sink, Metrics))
+
+    def faring() -> Faring:
+        return Faring(
+            tuple(replace(s, name=without_secrets(s.name)) for s in source.statuses),
+            {sink.name: sink.lost for sink in lossy},
+        )
+
+    return LivePage(parse_address(config.serve), about, config.token, faring, metrics.text)
 
 
 def _annotating(config: RunConfig, name: str, source: Source) -> Sink:

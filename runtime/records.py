@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srd_edge.kernels.frames import Box
+
+if TYPE_CHECKING:
+    from supervision import Detections
 
 RESULT_SCHEMA: Final = 1
 
@@ -163,6 +166,12 @@ class Result:
             "q_map": None if self.q_map is None else _rounded(self.q_map),
         }
         return data | {key: value for key, value in optional.items() if value is not None}
+
+    def to_supervision(self) -> Detections:
+        """What was laid over the frame, for ``supervision``: see ``runtime/detections.py``."""
+        from srd_edge.runtime.detections import detections
+
+        return detections(self)
 
 
 def logistic(x: float) -> float:

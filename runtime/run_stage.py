@@ -9,10 +9,11 @@ from srd_edge.runtime.defender import Defender
 from srd_edge.runtime.live_source import Patience
 from srd_edge.runtime.outputs import check_sources_are_safe, open_page, open_sinks
 from srd_edge.runtime.run_config import RunConfig
-from srd_edge.runtime.runner import Summary, Tally, progress_bar, run
+from srd_edge.runtime.runner import progress_bar, run
 from srd_edge.runtime.sinks import Sink
 from srd_edge.runtime.source import Source
 from srd_edge.runtime.sources import open_sources
+from srd_edge.runtime.tally import Summary, Tally
 
 
 def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
@@ -56,7 +57,7 @@ def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
         for sink in open_sinks(config, source, say):
             stack.callback(sink.close)  # a later one may not open
             sinks.append(sink)
-        page = open_page(config, source, defender.provider)
+        page = open_page(config, source, sinks, defender.provider)
         if page is not None:
             stack.callback(page.stop)
             say(f"srd-edge: live page at {page.url}")

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from array import array
-from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
-
-import numpy as np
+from dataclasses import replace
+from typing import Protocol, TypeAlias
 
 from srd_edge.errors import RunError
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.records import Result
-from srd_edge.runtime.sinks import Lossy, Sink
-from srd_edge.runtime.source import Arrivals, Source, SourcedFrame, ready_frames
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-PERCENTILES: Final = (50, 90, 95, 99)
+from srd_edge.runtime.sinks import Sink
+from srd_edge.runtime.source import Source, SourcedFrame, ready_frames
+from srd_edge.runtime.tally import Summary, Tally
 
 Progress: TypeAlias = Callable[[int], None]
 """Told after each frame how many are done."""
@@ -38,133 +30,35 @@ class Captioner(Protocol):
         """Drop what is known of a source's earlier frames: the next is from another file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """A run in numbers.
+def captioned(
+    source: Source, defender: Captioner, *, compare: bool = False, side_by_side: int = 1
+) -> Generator[tuple[Frame, Result]]:
+    """Every frame of ``source`` with what came of it; each captioned when it is asked for.
 
     Args:
-        frames: how many frames were captioned (or held).
-        verdicts: frames by verdict.
-        compared: frames with a raw caption to compare with.
-        captions_changed: those whose caption differs from the raw one.
-        total_ms: percentiles of the time from frame to caption, in ms, by name ("p50", ...);
-            empty without frames.
-        stage_ms: mean ms by stage, over the frames in which it ran.
-        late: frames that did not keep the budget.
-        degraded: frames by what was given up in them.
-        lost: results that were not delivered, by sink; sinks that lost none are left out.
-        arrivals: what a live source passed over, and how often it was got back.
+        source: gone through once; whoever opened it closes it. If it has several files or is
+            several sources, each result says which it is from.
+        defender: captions one frame at a time, or one of each source.
+        compare: also ask what the undefended model would have said.
+        side_by_side: how many frames that have come already are captioned at once, at most: no
+            more than one of a source.
+
+    Raises:
+        SourceError: from the source, after the frames before it.
     """
-
-    frames: int
-    verdicts: Mapping[str, int]
-    compared: int
-    captions_changed: int
-    total_ms: Mapping[str, float]
-    stage_ms: Mapping[str, float]
-    late: int
-    degraded: Mapping[str, int]
-    lost: Mapping[str, int] = field(default_factory=dict)
-    arrivals: Arrivals = field(default_factory=Arrivals)
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object; times rounded to microseconds."""
-        return {
-            "frames": self.frames,
-            "verdicts": dict(self.verdicts),
-            "compared": self.compared,
-            "captions_changed": self.captions_changed,
-            "total_ms": {name: round(ms, 3) for name, ms in self.total_ms.items()},
-            "stage_ms": {name: round(ms, 3) for name, ms in self.stage_ms.items()},
-            "late": self.late,
-            "degraded": dict(self.degraded),
-            "lost": dict(self.lost),
-            "passed_over": self.arrivals.passed_over,
-            "reconnections": self.arrivals.reconnections,
-        }
-
-    def table(self) -> Table:
-        """The same for a person, to be printed with a rich Console."""
-        from rich import box
-        from rich.table import Table
-
-        table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
-        table.add_column(style="dim")
-        table.add_column()
-        table.add_row("frames", _listed({"": self.frames} | dict(self.verdicts)))
-        if self.compared:
-            changed = f"{self.captions_changed} of {self.compared} changed by the defence"
-            table.add_row("captions", changed)
-        if self.total_ms:
-            times = "   ".join(f"{name} {ms:.1f}" for name, ms in self.total_ms.items())
-            table.add_row("ms a frame", times)
-        if self.stage_ms:
-            stages = "   ".join(f"{name} {ms:.1f}" for name, ms in self.stage_ms.items())
-            table.add_row("mean ms by stage", stages)
-        if self.late:
-            table.add_row("over the budget", f"{self.late} frames")
-        if self.degraded:
-            table.add_row("given up", _listed(self.degraded))
-        for sink, count in self.lost.items():
-            table.add_row("not delivered", f"{count} results to {sink}")
-        if self.arrivals.passed_over:
-            table.add_row("passed over", f"{self.arrivals.passed_over} frames for newer ones")
-        if self.arrivals.reconnections:
-            table.add_row("reconnected", f"{self.arrivals.reconnections} times")
-        return table
-
-
-@dataclass(slots=True)
-class Tally:
-    """Counts results while they come in; ``summary`` may be asked for at any time."""
-
-    verdicts: Counter[str] = field(default_factory=Counter)
-    compared: int = 0
-    captions_changed: int = 0
-    late: int = 0
-    degraded: Counter[str] = field(default_factory=Counter)
-    lost: Counter[str] = field(default_factory=Counter)
-    total_ms: array[float] = field(default_factory=lambda: array("d"))
-    stage_sum_ms: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    stage_runs: Counter[str] = field(default_factory=Counter)
-    arrivals: Arrivals = field(default_factory=Arrivals)
-
-    def add(self, result: Result) -> None:
-        self.total_ms.append(result.total_ms)
-        self.verdicts[result.verdict] += 1
-        if result.raw_caption is not None:
-            self.compared += 1
-            self.captions_changed += result.raw_caption != result.caption
-        self.late += result.within_budget is False
-        self.degraded.update(result.degraded)
-        for stage, ms in result.stage_ms.items():
-            self.stage_sum_ms[stage] += ms
-            self.stage_runs[stage] += 1
-
-    def count_lost(self, sinks: Sequence[Sink]) -> None:
-        """Note what each sink has lost, once all are closed."""
-        for sink in sinks:
-            if isinstance(sink, Lossy) and sink.lost:
-                self.lost[sink.name] += sink.lost
-
-    def note_arrivals(self, source: Source) -> None:
-        self.arrivals = source.arrivals
-
-    def summary(self) -> Summary:
-        times = np.asarray(self.total_ms)
-        ranks = np.percentile(times, PERCENTILES) if len(times) else ()
-        return Summary(
-            frames=len(times),
-            verdicts={name: self.verdicts[name] for name in ("clean", "suspicious", "held")},
-            compared=self.compared,
-            captions_changed=self.captions_changed,
-            total_ms={f"p{rank}": float(ms) for rank, ms in zip(PERCENTILES, ranks, strict=False)},
-            stage_ms={name: ms / self.stage_runs[name] for name, ms in self.stage_sum_ms.items()},
-            late=self.late,
-            degraded=dict(self.degraded),
-            lost=dict(self.lost),
-            arrivals=self.arrivals,
-        )
+    files: dict[int, str] = {}
+    for group in _groups(source, side_by_side):
+        for sourced in group:
+            if sourced.file != files.get(sourced.source):
+                defender.forget(sourced.source)
+                files[sourced.source] = sourced.file
+        frames = {sourced.source: sourced.frame for sourced in group}
+        results = defender.captions(frames, compare=compare)
+        for sourced in group:
+            result = results[sourced.source]
+            if source.files > 1:
+                result = replace(result, source=sourced.file)
+            yield sourced.frame, result
 
 
 def run(
@@ -183,14 +77,9 @@ def run(
     The source and the sinks are closed at the end, whatever ends it.
 
     Args:
-        source: gone through once. If it has several files or is several sources, each result says
-            which it is from.
-        defender: captions one frame at a time, or one of each source.
+        source, defender, compare, side_by_side: as for ``captioned``.
         sinks: written in this order.
-        compare: also ask what the undefended model would have said.
         strict: treat a frame that does not keep its budget as an error.
-        side_by_side: how many frames that have come already are captioned at once, at most: no
-            more than one of a source.
         progress: called after each frame.
         tally: counts are kept in it. A caller that wants the summary of a run that was
             interrupted, or that failed halfway, passes one and asks it afterwards.
@@ -207,25 +96,19 @@ def run(
             closing.callback(sink.close)
         closing.callback(source.close)
         closing.callback(tally.note_arrivals, source)
-        files: dict[int, str] = {}
-        for group in _groups(source, side_by_side):
-            for sourced in group:
-                if sourced.file != files.get(sourced.source):
-                    defender.forget(sourced.source)
-                    files[sourced.source] = sourced.file
-            frames = {sourced.source: sourced.frame for sourced in group}
-            results = defender.captions(frames, compare=compare)
-            for sourced in group:
-                result = results[sourced.source]
-                if source.files > 1:
-                    result = replace(result, source=sourced.file)
-                for sink in sinks:
-                    sink.write(sourced.frame, result)
-                tally.add(result)
-                if progress is not None:
-                    progress(len(tally.total_ms))
-                if strict and result.within_budget is False:
-                    raise _late(result)
+        results = captioned(source, defender, compare=compare, side_by_side=side_by_side)
+        for frame, result in results:
+            for sink in sinks:
+                sink.write(frame, result)
+            tally.add(result)
+            if progress is not None:
+                progress(len(tally.total_ms))
+            if strict and result.within_budget is False:
+                raise RunError(
+                    expected=f"frame {result.frame} within its budget",
+                    found=f"{result.total_ms:.0f} ms",
+                    do="raise --budget-ms, choose a faster provider, or leave --strict out",
+                )
     return tally.summary()
 
 
@@ -245,14 +128,6 @@ def _groups(source: Source, most: int) -> Iterator[list[SourcedFrame]]:
         yield group
 
 
-def _late(result: Result) -> RunError:
-    return RunError(
-        expected=f"frame {result.frame} within its budget",
-        found=f"{result.total_ms:.0f} ms",
-        do="raise --budget-ms, choose a faster provider, or leave --strict out",
-    )
-
-
 @contextlib.contextmanager
 def progress_bar(frames: int | None) -> Generator[Progress]:
     """A bar on standard error for ``run``; ``frames`` as in Source. Silent if not a terminal."""
@@ -266,7 +141,3 @@ def progress_bar(frames: int | None) -> Generator[Progress]:
     ) as bar:
         task = bar.add_task("", total=frames)
         yield lambda done: bar.update(task, completed=done)
-
-
-def _listed(counts: Mapping[str, int]) -> str:
-    return "   ".join(f"{count} {name}".strip() for name, count in counts.items() if count)

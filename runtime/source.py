@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self, TypeAlias
 
 from srd_edge.kernels.frames import Frame
 
@@ -58,6 +58,27 @@ class Arrivals:
         )
 
 
+Condition: TypeAlias = Literal["reading", "lost", "failed", "ended"]
+"""``lost``: a live source that is being opened again; ``failed``: ended by an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How one source fares now.
+
+    Args:
+        name: as in ``SourceFacts``.
+        live: as in ``SourceFacts``.
+        condition: whether it is read.
+        arrivals: what it passed over and how often it was got back.
+    """
+
+    name: str
+    live: bool
+    condition: Condition
+    arrivals: Arrivals
+
+
 class Source(Protocol):
     """Frames to go through once: an iterator and a context manager.
 
@@ -95,6 +116,10 @@ class Source(Protocol):
     @property
     def arrivals(self) -> Arrivals:
         """What was passed over and got back so far."""
+
+    @property
+    def statuses(self) -> tuple[Status, ...]:
+        """How it fares now: one status, or one for each where it is several sources."""
 
     @property
     def waiting(self) -> int:

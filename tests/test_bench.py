@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -15,14 +16,17 @@ from srd_edge.errors import RunError, SourceError
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.bench import (
     DEFENDED,
+    GATED,
+    NOISE,
     UNDEFENDED,
     BenchConfig,
+    _before,
     _ratios,
     _start,
     bench,
 )
 from srd_edge.runtime.records import Result
-from srd_edge.runtime.runner import Tally
+from srd_edge.runtime.tally import Tally
 
 COMMAND = str(Path(sys.executable).with_name("srd-edge"))
 
@@ -51,6 +55,35 @@ def test_both_are_measured_on_all_frames(toy_bundle: Path, tmp_path: Path) -> No
     assert list(report["ratios"]) == [DEFENDED]
     assert report["start"] is None
     assert report["versions"]["onnxruntime"]
+
+
+def test_the_gate_is_measured_before_a_scene_that_stands_still(toy_bundle: Path) -> None:
+    words = ["--bundle", str(toy_bundle), "--frames", "6", "--warm-up", "1", "--no-start"]
+    report = said(*words, "--gate")
+    assert report["gate"] == 8.0
+    assert list(report["contestants"]) == [DEFENDED, UNDEFENDED, GATED]
+    assert list(report["ratios"]) == [DEFENDED, GATED]
+    stages = report["contestants"][GATED]["stage_ms"]
+    assert list(stages) == ["gate"], "the caption of the warm-up's frame stood for all of them"
+    below_the_noise = said(*words, "--gate", "0.1")
+    assert "decode" in below_the_noise["contestants"][GATED]["stage_ms"]
+
+
+def test_a_scene_that_stands_still_is_never_twice_the_same() -> None:
+    seen: list[Frame] = []
+
+    def watched(frame: Frame) -> Result:
+        seen.append(frame)
+        return result(frame, 1.0)
+
+    scene = Frame(np.random.default_rng(1).integers(0, 256, (20, 30, 3), np.uint8), 0)
+    caption = _before(scene, watched)
+    for index in (3, 4, 3):
+        caption(Frame(np.zeros((20, 30, 3), np.uint8), index))
+    assert [frame.index for frame in seen] == [3, 4, 3]
+    differences = [frame.pixels.astype(int) - scene.pixels for frame in seen]
+    assert all(abs(difference).max() == NOISE for difference in differences)
+    assert not np.array_equal(differences[0], differences[1])
 
 
 def test_pytorch_stands_beside_them(toy_bundle: Path, toy_captioner: Path) -> None:

@@ -18,7 +18,7 @@ import srd_edge
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-NOT_PACKAGES = {"benchmarks", "build", "dist", "docs", "runs", "tests"}
+NOT_PACKAGES = {"benchmarks", "build", "dist", "docs", "examples", "runs", "tests"}
 REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[([^\]]*)\])?")
 
 
@@ -99,7 +99,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for entry in ROOT.iterdir():
         if entry.is_file():
             shutil.copy(entry, copy)
-        elif entry.name in roots | {"benchmarks", "docs", "tests"}:
+        elif entry.name in roots | {"benchmarks", "docs", "examples", "tests"}:
             shutil.copytree(entry, copy / entry.name, ignore=shutil.ignore_patterns("__pycache__"))
     done = subprocess.run(
         [sys.executable, "-m", "build", "--no-isolation", "--outdir", "out", "."],

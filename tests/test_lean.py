@@ -21,6 +21,7 @@ HEAVY = {
     "pycocoevalcap",
     "safetensors",
     "starlette",
+    "supervision",
     "torch",
     "transformers",
     "uvicorn",

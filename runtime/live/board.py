@@ -19,6 +19,7 @@ import numpy as np
 
 from srd_edge.kernels.frames import Frame, Pixels
 from srd_edge.runtime.budget import Clock
+from srd_edge.runtime.live.faring import Faring
 from srd_edge.runtime.live.pictures import thumbnail
 from srd_edge.runtime.reasons import done_to, standing
 from srd_edge.runtime.records import Result, Verdict
@@ -125,11 +126,18 @@ class Board:
 
     Args:
         about: the run.
+        faring: asked, on any thread, when somebody looks.
         clock: seconds, for the rate of frames and how long ago the last one was.
     """
 
-    def __init__(self, about: About, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self,
+        about: About,
+        faring: Callable[[], Faring] = Faring,
+        clock: Clock = time.monotonic,
+    ) -> None:
         self.about = about
+        self._faring, self._fared = faring, Faring().news
         self.on_change: Callable[[], object] = lambda: None
         self._clock, self._lock = clock, threading.Lock()
         self._run = secrets.token_hex(4)
@@ -173,6 +181,14 @@ class Board:
             self._state = "ended"
         self.on_change()
 
+    def look(self) -> None:
+        """See how sources and sinks fare: they tell nobody when that changes."""
+        fares = self._faring().news
+        with self._lock:
+            if fares != self._fared:
+                self._changed += 1
+                self._fared = fares
+
     def was_seen(self, run: str, seen: int) -> bool:
         """Whether there is nothing newer than ``seen`` of this run."""
         return run == self._run and seen >= self._changed
@@ -202,6 +218,7 @@ class Board:
             }
         # What takes longer is done when the thread that captions may go on.
         answer["times_ms"], answer["stages_ms"] = _times_ms(points), _stages_ms(points)
+        answer["faring"] = self._faring().to_json()
         answer["points"] = [point.to_json() for point in points if point.changed > seen]
         if seen < 0:
             answer["about"] = self.about.to_json()

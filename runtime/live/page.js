@@ -40,6 +40,7 @@ async function show(news) {
   if (news.picture) await showPicture(news.picture);
   if (news.result) showResult(news.result);
   showState(news);
+  showFaring(news.faring);
   const counts = news.counts;
   for (const name of ["frames", "clean", "suspicious", "held", "late", "changed"]) say(name, String(counts[name] ?? 0));
   for (const name of ["p50", "p95", "p99"]) say(name, number(news.times_ms[name]));
@@ -55,10 +56,10 @@ function begin(news) {
   points = [];
   byId("events").replaceChildren();
   document.title = `${about.source} – srd-edge live`;
-  const facts = [about.source, about.provider];
+  const facts = [about.provider];
   if (about.budget_ms !== null) facts.push(`budget ${about.budget_ms} ms`);
   if (!about.defended) facts.push("no defence");
-  say("source", facts.filter(Boolean).join(" · "));
+  say("facts", facts.filter(Boolean).join(" · "));
   byId("raw-row").hidden = byId("changed-box").hidden = !about.compared;
   byId("budget-key").hidden = byId("late-box").hidden = about.budget_ms === null;
   say("events-note", `The last ${about.events} stretches of neighbouring frames, newest first.`);
@@ -94,10 +95,43 @@ function showResult(result) {
   byId("picture").alt = `Frame ${result.frame}, ${result.verdict}: ${result.caption ?? "no caption"}`;
 }
 
+// What is said of a source beside its name.
+function word(source) {
+  if (source.condition === "lost") return "lost, trying again";
+  if (source.condition === "failed") return source.live ? "given up" : "failed";
+  if (source.condition === "ended") return "ended";
+  return source.live ? "live" : "reading";
+}
+
+function showFaring(faring) {
+  const sources = faring.sources.length ? faring.sources : [{ name: about.source }];
+  byId("sources").replaceChildren(...sources.map((source) => {
+    const item = make("li", {}, make("span", { class: "source-name" }, source.name));
+    if (!source.condition) return item;
+    item.dataset.condition = source.condition;
+    item.append(" ", make("span", { class: "condition" }, make("span", { class: "lamp", "aria-hidden": "true" }), word(source)));
+    return item;
+  }));
+  const sum = (name) => faring.sources.reduce((total, source) => total + source[name], 0);
+  const live = faring.sources.some((source) => source.live);
+  byId("passed-box").hidden = byId("reconnections-box").hidden = !live;
+  say("passed", String(sum("passed_over")));
+  say("reconnections", String(sum("reconnections")));
+  const sinks = Object.entries(faring.lost), missing = sinks.filter(([, count]) => count);
+  byId("lost-box").hidden = !sinks.length;
+  byId("lost-box").classList.toggle("some", missing.length > 0);
+  byId("lost-words").hidden = !missing.length;
+  say("lost", String(sinks.reduce((total, [, count]) => total + count, 0)));
+  say("lost-words", missing.map(([name, count]) => `${count} ${count === 1 ? "result was" : "results were"} not delivered to ${name}`).join("; "));
+}
+
 function showState(news) {
+  const going = news.faring.sources.filter((source) => source.condition === "reading" || source.condition === "lost");
+  const away = going.length > 0 && going.every((source) => source.condition === "lost");
   const rate = news.rate === null ? "" : `, ${number(news.rate)} frames a second`;
   if (news.state === "waiting") state("waiting", "waiting for the first frame");
   else if (news.state === "ended") state("ended", "ended");
+  else if (away) state("away", "no source, trying again");
   else if (news.age_s > STALLED_S) state("stalled", `no frame for ${Math.round(news.age_s)} s`);
   else state("running", (about.live ? "live" : "running") + rate);
 }

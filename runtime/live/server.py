@@ -3,6 +3,7 @@
     /           the page; page.css, page.js      files of this package, nothing from elsewhere
     /live       what is newer than the viewer has seen, as JSON, when there is something
     /events/N   the thumbnail of an event
+    /metrics    figures for Prometheus
 
 A viewer asks `/live` anew when it has shown what it got, so that a slow one is told of everything
 and gets the newest picture only, whatever lies in buffers in between; that is why this is no
@@ -28,6 +29,7 @@ from srd_edge.runtime.addresses import Address
 from srd_edge.runtime.live.access import Access
 from srd_edge.runtime.live.board import Board
 from srd_edge.runtime.live.pictures import jpeg, picture
+from srd_edge.runtime.metrics import TEXT_TYPE
 from srd_edge.runtime.records import Result
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     Endpoint = Callable[[Request], Awaitable[Response]]
 
 _LONGEST_WAIT_S: Final = 10.0
+_LOOK_S: Final = 0.5
 _MOST_CONNECTIONS: Final = 100
 _ANY_HOST: Final = ("0.0.0.0", "::")
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
@@ -69,16 +72,23 @@ class LiveServer:
         board: what is shown.
         address: to listen on.
         token: that every request needs, or None; see ``srd_edge.runtime.live.access``.
+        figures: for Prometheus, asked on a thread; None for none.
 
     Raises:
         RunError: if the address cannot be listened on.
         ImportError: without starlette and uvicorn.
     """
 
-    def __init__(self, board: Board, address: Address, token: str | None) -> None:
+    def __init__(
+        self,
+        board: Board,
+        address: Address,
+        token: str | None,
+        figures: Callable[[], bytes] | None = None,
+    ) -> None:
         import uvicorn
 
-        self._board, self._token = board, token
+        self._board, self._token, self._figures = board, token, figures
         self._access = Access(address.host, token)
         app = self._app()
         self._socket = _listen(address)
@@ -150,6 +160,7 @@ class LiveServer:
             *(Route(path, self._guarded(_file(*file))) for path, file in _FILES.items()),
             Route("/live", self._guarded(self._live)),
             Route("/events/{number:int}", self._guarded(self._event)),
+            Route("/metrics", self._guarded(self._metrics)),
         ]
         return Starlette(routes=routes)
 
@@ -191,8 +202,12 @@ class LiveServer:
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LONGEST_WAIT_S):
+                    self._board.look()
                     while self._board.was_seen(run, seen) and not self._stopping:
-                        await self._news.wait()
+                        with contextlib.suppress(TimeoutError):
+                            async with asyncio.timeout(_LOOK_S):
+                                await self._news.wait()
+                        self._board.look()
         finally:
             self._waiting -= 1
         answer, newest = self._board.since(run, seen)
@@ -217,6 +232,13 @@ class LiveServer:
         if pixels is None:
             return PlainTextResponse("that event is no longer kept\n", 404)
         return Response(await asyncio.to_thread(jpeg, pixels), media_type="image/jpeg")
+
+    async def _metrics(self, _: Request) -> Response:
+        from starlette.responses import PlainTextResponse, Response
+
+        if self._figures is None:
+            return PlainTextResponse("there are no figures\n", 404)
+        return Response(await asyncio.to_thread(self._figures), media_type=TEXT_TYPE)
 
 
 def _file(name: str, media_type: str) -> Endpoint:

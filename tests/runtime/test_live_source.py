@@ -136,6 +136,25 @@ def test_a_lost_stream_is_got_back_after_waits_that_double() -> None:
     assert_no_threads()
 
 
+def test_its_condition_says_when_it_is_lost_when_it_is_back_and_how_it_ended() -> None:
+    camera = Camera([Film(1), NOTHING, Film(1), NOTHING, NOTHING])
+    source = camera.source(patience=Patience(attempts=2))
+    told: list[str] = []
+
+    def say(line: str) -> None:
+        (status,) = source.statuses
+        told.append(status.condition)
+        assert status.condition == ("lost" if "trying again" in line else "reading")
+        assert (status.name, status.live, status.arrivals) == ("cam", True, source.arrivals)
+
+    source._say = say
+    assert [status.condition for status in source.statuses] == ["reading"]
+    with source, pytest.raises(SourceError):
+        list(camera.seen(source))
+    assert told == ["lost", "reading", "lost"]
+    assert [status.condition for status in source.statuses] == ["failed"]
+
+
 def test_a_stream_that_opens_and_shows_nothing_is_not_back() -> None:
     camera = Camera([Film(1), Film(0), Film(0)])
     with camera.source(patience=Patience(attempts=2)) as source, pytest.raises(SourceError):

@@ -103,6 +103,17 @@ def test_a_live_source_that_fails_ends_alone_with_a_line() -> None:
     assert merged.arrivals == Arrivals()
 
 
+def test_the_statuses_of_all_are_its_own() -> None:
+    a = source("a", frames(0, GONE), live=True)
+    b, c = source("b", frames(1)), source("c", frames(5), live=True)
+    with MergedSource([a, b, c]) as merged:
+        conditions = [(s.name, s.live, s.condition) for s in merged.statuses]
+        assert conditions == [(name, name != "b", "reading") for name in "abc"]
+        assert len(taken(merged)) == 6
+        assert [s.condition for s in merged.statuses] == ["failed", "ended", "ended"]
+    assert [s.condition for s in merged.statuses] == ["failed", "ended", "ended"]
+
+
 def test_a_live_source_that_fails_last_is_told_of() -> None:
     said: list[str] = []
     done = threading.Event()

@@ -1,4 +1,4 @@
-"""Figures for Prometheus, scraped and read with its own parser."""
+"""Figures for Prometheus, read with its own parser."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from prometheus_client import CONTENT_TYPE_LATEST
 from prometheus_client.parser import text_string_to_metric_families
 
 from srd_edge.errors import RunError, UsageError
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.addresses import Address
-from srd_edge.runtime.metrics import TIME_BUCKETS_S, Metrics
+from srd_edge.runtime.metrics import TEXT_TYPE, TIME_BUCKETS_S, Metrics
 from srd_edge.runtime.records import Result, Verdict
 
 ANY_PORT = Address("127.0.0.1", 0)
@@ -31,7 +32,7 @@ def leaky() -> Leaky:
 
 @pytest.fixture
 def metrics(leaky: Leaky) -> Iterator[Metrics]:
-    sink = Metrics(ANY_PORT, fps=12.5, budget_ms=40.0, lossy=[leaky], clock=lambda: 1e9)
+    sink = Metrics(fps=12.5, budget_ms=40.0, lossy=[leaky], clock=lambda: 1e9)
     yield sink
     sink.close()
     sink.close()
@@ -39,9 +40,10 @@ def metrics(leaky: Leaky) -> Iterator[Metrics]:
 
 def scrape(sink: Metrics) -> dict[str, float]:
     """Every sample by its name and labels."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"{sink.address.url}metrics", timeout=60) as reply:
-        text = reply.read().decode()
+    return samples_of(sink.text().decode())
+
+
+def samples_of(text: str) -> dict[str, float]:
     samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
     return {
         sample.name
@@ -87,9 +89,7 @@ def test_the_figures_are_those_of_the_results(metrics: Metrics, leaky: Leaky) ->
 
 
 def test_what_is_not_known_is_not_told() -> None:
-    sink = Metrics(ANY_PORT)
-    told = scrape(sink)
-    sink.close()
+    told = scrape(Metrics())
     assert not {"srd_edge_source_fps", "srd_edge_budget_seconds"} & set(told)
 
 
@@ -100,17 +100,30 @@ def test_the_buckets_suit_a_millisecond_and_five_seconds() -> None:
 
 def test_two_runs_in_a_process_do_not_share_figures(metrics: Metrics) -> None:
     metrics.write(FRAME, result(12, "clean", 0.05))
-    other = Metrics(ANY_PORT)
-    assert scrape(other)["srd_edge_frames_total verdict=clean"] == 0
-    other.close()
+    assert scrape(Metrics())["srd_edge_frames_total verdict=clean"] == 0
+
+
+def test_they_are_served_until_the_sink_is_closed(metrics: Metrics) -> None:
+    metrics.write(FRAME, result(12, "clean", 0.05))
+    address = metrics.serve(ANY_PORT)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"{address.url}metrics", timeout=60) as reply:
+        assert samples_of(reply.read().decode()) == scrape(metrics)
+    metrics.close()
+    with pytest.raises(OSError):
+        opener.open(f"{address.url}metrics", timeout=60)
+
+
+def test_the_type_is_the_librarys_own() -> None:
+    assert TEXT_TYPE == CONTENT_TYPE_LATEST
 
 
 def test_a_port_that_is_taken(metrics: Metrics) -> None:
     with pytest.raises(RunError, match="another port"):
-        Metrics(metrics.address)
+        Metrics().serve(metrics.serve(ANY_PORT))
 
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     with pytest.raises(UsageError, match=r'pip install "srd-edge\[serve\]"'):
-        Metrics(ANY_PORT)
+        Metrics()

@@ -18,10 +18,11 @@ from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.merged import MergedSource
 from srd_edge.runtime.reader_thread import ReaderThread
 from srd_edge.runtime.records import Result
-from srd_edge.runtime.runner import Tally, progress_bar, run
+from srd_edge.runtime.runner import progress_bar, run
 from srd_edge.runtime.sinks import AnnotatedVideo, JsonLines
 from srd_edge.runtime.source import SourcedFrame, SourceFacts
 from srd_edge.runtime.sources import open_source, open_sources
+from srd_edge.runtime.tally import Tally
 
 
 @dataclass

@@ -14,8 +14,10 @@ import pytest
 from srd_edge.kernels.frames import Box, Frame
 from srd_edge.runtime.addresses import Address
 from srd_edge.runtime.live.board import About, Board
+from srd_edge.runtime.live.faring import Faring
 from srd_edge.runtime.live.server import LiveServer
 from srd_edge.runtime.records import AppliedAction, Result
+from srd_edge.runtime.source import Arrivals, Condition, Status
 
 FLAGS = (
     "--headless=new",
@@ -150,9 +152,31 @@ def result() -> Callable[..., Result]:
     return _result
 
 
+class Fares:
+    """How sources and sinks fare, for a test to change."""
+
+    def __init__(self) -> None:
+        self.faring = Faring((Status("demo", False, "reading", Arrivals()),))
+
+    def set(self, *sources: tuple[str, Condition, int, int], **lost: int) -> None:
+        """Live sources, each with what it passed over and how often it was got back."""
+        self.faring = Faring(
+            tuple(
+                Status(n, True, condition, Arrivals(*counts)) for n, condition, *counts in sources
+            ),
+            lost,
+        )
+
+
 @pytest.fixture
-def board() -> Board:
-    return Board(About("demo", budget_ms=40.0, compared=True, provider="cpu"))
+def fares() -> Fares:
+    return Fares()
+
+
+@pytest.fixture
+def board(fares: Fares) -> Board:
+    about = About("demo", budget_ms=40.0, compared=True, provider="cpu")
+    return Board(about, lambda: fares.faring)
 
 
 @pytest.fixture
@@ -161,7 +185,8 @@ def serve(board: Board) -> Iterator[Callable[..., LiveServer]]:
     servers: list[LiveServer] = []
 
     def start(token: str | None = None) -> LiveServer:
-        servers.append(LiveServer(board, Address("127.0.0.1", 0), token))
+        figures = b"frames_total 3\n"
+        servers.append(LiveServer(board, Address("127.0.0.1", 0), token, lambda: figures))
         return servers[-1]
 
     yield start

@@ -62,7 +62,13 @@ def test_what_is_served_agrees_with_the_lines(served: Served) -> None:
     connection = http.client.HTTPConnection(urllib.parse.urlsplit(served.url).netloc, timeout=60)
     connection.request("GET", "/live")
     told = json.loads(connection.getresponse().read())
+    connection.request("GET", "/metrics")
+    figures = connection.getresponse().read().decode()
     connection.close()
+    (status,) = told["faring"]["sources"]
+    assert (status["name"], status["condition"]) == ("demo", "ended")
+    for verdict in ("clean", "suspicious"):
+        assert f'srd_edge_frames_total{{verdict="{verdict}"}} {served.count(verdict)}.0' in figures
     assert told["state"] == "ended"
     assert [(p[0], p[1], p[2], p[3]) for p in told["points"]] == [
         (r["frame"], r["total_ms"], r["verdict"], r["suspicion"]) for r in served.results
@@ -110,9 +116,18 @@ def test_the_page_agrees_with_the_lines(served: Served, browser: Any) -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (400, 800)])
 def test_it_fits_and_can_be_used_by_keyboard(
-    serve: Make, board: Board, frame: Make, result: Make, browser: Any, width: int, height: int
+    serve: Make,
+    board: Board,
+    frame: Make,
+    result: Make,
+    browser: Any,
+    fares: Any,
+    width: int,
+    height: int,
 ) -> None:
     server = serve()
+    camera = "rtsp://cameras.example/a/very/long/name" * 4
+    fares.set((camera, "lost", 1234567, 12), ("b", "reading", 0, 0), **{"mqtt://" + "host" * 30: 9})
     for index in range(400):
         held = index % 7 == 0
         board.add(
@@ -147,10 +162,52 @@ def test_it_fits_and_can_be_used_by_keyboard(
     assert browser.complaints == []
 
 
+def test_a_lost_source_and_lost_results_are_said_plainly(
+    serve: Make, board: Board, frame: Make, result: Make, browser: Any, fares: Any
+) -> None:
+    def words() -> Any:
+        return browser.ask(
+            "[...document.querySelectorAll('#sources li')].map((li) => li.textContent)"
+        )
+
+    def shown(name: str) -> Any:
+        node = f"document.getElementById({name!r})"
+        return browser.ask(f"{node}.closest('[hidden]') ? null : {node}.textContent")
+
+    server = serve()
+    board.add(frame(0), result(0))
+    browser.open(server.url)
+    browser.until("document.querySelector('#sources .condition') !== null")
+    assert words() == ["demo reading"]
+    assert [shown(name) for name in ("passed", "reconnections", "lost", "lost-words")] == [None] * 4
+    fares.set(("a", "reading", 3, 0), ("b", "reading", 4, 1), mqtt=0)
+    board.add(frame(1), result(1))
+    browser.until("document.querySelectorAll('#sources li').length === 2")
+    assert words() == ["a live", "b live"]
+    assert [shown(name) for name in ("passed", "reconnections", "lost", "lost-words")] == [
+        *("7", "1", "0"),
+        None,
+    ]
+    fares.set(("a", "lost", 3, 0), ("b", "failed", 4, 1), mqtt=1, webhook=20)
+    browser.until("document.querySelector('#sources [data-condition=lost]') !== null")
+    assert words() == ["a lost, trying again", "b given up"]
+    assert shown("lost") == "21"
+    assert shown("lost-words") == (
+        "1 result was not delivered to mqtt; 20 results were not delivered to webhook"
+    )
+    assert browser.ask("document.getElementById('state').dataset.state") == "away"
+    fares.set(("a", "reading", 3, 1), ("b", "ended", 4, 1), mqtt=1, webhook=20)
+    browser.until("document.querySelector('#sources [data-condition=lost]') === null")
+    assert words() == ["a live", "b ended"]
+    assert shown("reconnections") == "2"
+    assert browser.complaints == []
+
+
 def test_a_caption_is_text_whatever_it_says(
-    serve: Make, board: Board, frame: Make, result: Make, browser: Any
+    serve: Make, board: Board, frame: Make, result: Make, browser: Any, fares: Any
 ) -> None:
     evil = '<img src=x onerror="window.owned=1"><script>window.owned=1</script>\'"&amp;'
+    fares.set((evil, "lost", 0, 0), **{evil: 1})
     server = serve()
     board.add(
         frame(0), result(0, evil, raw_caption=evil, verdict="suspicious", source=evil + "</title>")
@@ -161,6 +218,7 @@ def test_a_caption_is_text_whatever_it_says(
     assert browser.ask("document.getElementById('caption').textContent") == evil
     assert browser.ask("document.getElementById('raw').textContent") == evil
     assert browser.ask("document.querySelector('#events .caption').textContent") == evil
+    assert browser.ask("document.querySelector('#sources .source-name').textContent") == evil
     assert browser.ask("typeof window.owned") == "undefined"
     assert browser.ask("document.querySelectorAll('img').length") == 2, "the frame and a thumbnail"
     assert browser.complaints == []

@@ -20,6 +20,7 @@ from srd_edge.runtime.live.board import About, Board
 from srd_edge.runtime.live.page import LivePage
 from srd_edge.runtime.live.pictures import picture
 from srd_edge.runtime.live.server import LiveServer
+from srd_edge.runtime.metrics import TEXT_TYPE
 
 Make = Callable[..., Any]
 TOKEN = "a-token-of-the-test"
@@ -68,7 +69,7 @@ def test_the_page_is_of_one_piece_and_closed_to_others(serve: Make) -> None:
     assert get(server, "/events/1")[0].status == 404
 
 
-@pytest.mark.parametrize("path", ["/", "/page.js", "/live", "/events/1"])
+@pytest.mark.parametrize("path", ["/", "/page.js", "/live", "/events/1", "/metrics"])
 def test_another_name_and_another_site_are_refused(serve: Make, path: str) -> None:
     server = serve()
     response, body = get(server, path, Host="evil.example")
@@ -78,7 +79,7 @@ def test_another_name_and_another_site_are_refused(serve: Make, path: str) -> No
     assert response.status == (200 if path == "/" else 403)
 
 
-@pytest.mark.parametrize("path", ["/", "/page.css", "/live", "/events/1"])
+@pytest.mark.parametrize("path", ["/", "/page.css", "/live", "/events/1", "/metrics"])
 def test_a_token_is_asked_for_everywhere(serve: Make, path: str) -> None:
     server = serve(TOKEN)
     assert TOKEN in server.url
@@ -118,6 +119,39 @@ def test_who_has_seen_all_waits_for_the_next(
         news = waiting.result(timeout=60)
     assert [point[0] for point in news["points"]] == [1]
     assert news["result"]["frame"] == 1
+
+
+def test_who_waits_is_told_of_a_source_that_is_lost_and_of_results_that_are(
+    serve: Make, board: Board, frame: Make, result: Make, fares: Any
+) -> None:
+    server = serve()
+    fares.set(("cam", "reading", 0, 0), mqtt=0)
+    board.add(frame(0), result(0))
+    seen = live(server)
+    assert seen["faring"]["sources"] == [
+        {"name": "cam", "live": True, "condition": "reading", "passed_over": 0, "reconnections": 0}
+    ]
+    for camera, lost in (
+        (("cam", "lost", 0, 0), 0),
+        (("cam", "lost", 0, 0), 5),
+        (("cam", "reading", 3, 1), 5),
+    ):
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(live, server, seen["run"], seen["changed"])
+            until(lambda: server._waiting)
+            fares.set(camera, mqtt=lost)
+            news = waiting.result(timeout=60)
+        assert news["faring"] == fares.faring.to_json() != seen["faring"]
+        assert news["points"] == []
+        seen = news
+
+
+def test_figures_for_prometheus_are_there_where_there_are_any(serve: Make, board: Board) -> None:
+    response, body = get(serve(), "/metrics")
+    assert (response.getheader("content-type"), body) == (TEXT_TYPE, b"frames_total 3\n")
+    without = LiveServer(board, Address("127.0.0.1", 0), None)
+    assert get(without, "/metrics")[0].status == 404
+    without.stop()
 
 
 def test_nothing_is_encoded_unless_somebody_watches(

@@ -1,0 +1,153 @@
+"""A run in numbers: results counted while they come in, and the summary at any time."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from srd_edge.runtime.records import Result
+from srd_edge.runtime.sinks import Lossy, Sink
+from srd_edge.runtime.source import Arrivals, Source
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PERCENTILES: Final = (50, 90, 95, 99)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A run in numbers.
+
+    Args:
+        frames: how many frames were captioned (or held).
+        verdicts: frames by verdict.
+        compared: frames with a raw caption to compare with.
+        captions_changed: those whose caption differs from the raw one.
+        total_ms: percentiles of the time from frame to caption, in ms, by name ("p50", ...);
+            empty without frames.
+        stage_ms: mean ms by stage, over the frames in which it ran.
+        late: frames that did not keep the budget.
+        degraded: frames by what was given up in them.
+        lost: results that were not delivered, by sink; sinks that lost none are left out.
+        arrivals: what a live source passed over, and how often it was got back.
+    """
+
+    frames: int
+    verdicts: Mapping[str, int]
+    compared: int
+    captions_changed: int
+    total_ms: Mapping[str, float]
+    stage_ms: Mapping[str, float]
+    late: int
+    degraded: Mapping[str, int]
+    lost: Mapping[str, int] = field(default_factory=dict)
+    arrivals: Arrivals = field(default_factory=Arrivals)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; times rounded to microseconds."""
+        return {
+            "frames": self.frames,
+            "verdicts": dict(self.verdicts),
+            "compared": self.compared,
+            "captions_changed": self.captions_changed,
+            "total_ms": {name: round(ms, 3) for name, ms in self.total_ms.items()},
+            "stage_ms": {name: round(ms, 3) for name, ms in self.stage_ms.items()},
+            "late": self.late,
+            "degraded": dict(self.degraded),
+            "lost": dict(self.lost),
+            "passed_over": self.arrivals.passed_over,
+            "reconnections": self.arrivals.reconnections,
+        }
+
+    def table(self) -> Table:
+        """The same for a person, to be printed with a rich Console."""
+        from rich import box
+        from rich.table import Table
+
+        table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
+        table.add_column(style="dim")
+        table.add_column()
+        table.add_row("frames", _listed({"": self.frames} | dict(self.verdicts)))
+        if self.compared:
+            changed = f"{self.captions_changed} of {self.compared} changed by the defence"
+            table.add_row("captions", changed)
+        if self.total_ms:
+            times = "   ".join(f"{name} {ms:.1f}" for name, ms in self.total_ms.items())
+            table.add_row("ms a frame", times)
+        if self.stage_ms:
+            stages = "   ".join(f"{name} {ms:.1f}" for name, ms in self.stage_ms.items())
+            table.add_row("mean ms by stage", stages)
+        if self.late:
+            table.add_row("over the budget", f"{self.late} frames")
+        if self.degraded:
+            table.add_row("given up", _listed(self.degraded))
+        for sink, count in self.lost.items():
+            table.add_row("not delivered", f"{count} results to {sink}")
+        if self.arrivals.passed_over:
+            table.add_row("passed over", f"{self.arrivals.passed_over} frames for newer ones")
+        if self.arrivals.reconnections:
+            table.add_row("reconnected", f"{self.arrivals.reconnections} times")
+        return table
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts results while they come in; ``summary`` may be asked for at any time."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    compared: int = 0
+    captions_changed: int = 0
+    late: int = 0
+    degraded: Counter[str] = field(default_factory=Counter)
+    lost: Counter[str] = field(default_factory=Counter)
+    total_ms: array[float] = field(default_factory=lambda: array("d"))
+    stage_sum_ms: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    stage_runs: Counter[str] = field(default_factory=Counter)
+    arrivals: Arrivals = field(default_factory=Arrivals)
+
+    def add(self, result: Result) -> None:
+        self.total_ms.append(result.total_ms)
+        self.verdicts[result.verdict] += 1
+        if result.raw_caption is not None:
+            self.compared += 1
+            self.captions_changed += result.raw_caption != result.caption
+        self.late += result.within_budget is False
+        self.degraded.update(result.degraded)
+        for stage, ms in result.stage_ms.items():
+            self.stage_sum_ms[stage] += ms
+            self.stage_runs[stage] += 1
+
+    def count_lost(self, sinks: Sequence[Sink]) -> None:
+        """Note what each sink has lost, once all are closed."""
+        for sink in sinks:
+            if isinstance(sink, Lossy) and sink.lost:
+                self.lost[sink.name] += sink.lost
+
+    def note_arrivals(self, source: Source) -> None:
+        self.arrivals = source.arrivals
+
+    def summary(self) -> Summary:
+        times = np.asarray(self.total_ms)
+        ranks = np.percentile(times, PERCENTILES) if len(times) else ()
+        return Summary(
+            frames=len(times),
+            verdicts={name: self.verdicts[name] for name in ("clean", "suspicious", "held")},
+            compared=self.compared,
+            captions_changed=self.captions_changed,
+            total_ms={f"p{rank}": float(ms) for rank, ms in zip(PERCENTILES, ranks, strict=False)},
+            stage_ms={name: ms / self.stage_runs[name] for name, ms in self.stage_sum_ms.items()},
+            late=self.late,
+            degraded=dict(self.degraded),
+            lost=dict(self.lost),
+            arrivals=self.arrivals,
+        )
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return "   ".join(f"{count} {name}".strip() for name, count in counts.items() if count)
