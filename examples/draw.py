@@ -21,14 +21,14 @@ def by_supervision(frame: Frame, result: Result) -> NDArray[np.uint8]:
     import supervision
 
     found = result.to_supervision()
-    picture = cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGR)
+    picture = np.asarray(cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGR), np.uint8)
     picture = supervision.BoxAnnotator().annotate(picture, found)
-    return np.asarray(supervision.LabelAnnotator().annotate(picture, found))
+    return supervision.LabelAnnotator().annotate(picture, found)
 
 
 def by_opencv(frame: Frame, result: Result) -> NDArray[np.uint8]:
     """The same by hand."""
-    picture = cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGR)
+    picture = np.asarray(cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGR), np.uint8)
     for action in result.actions:
         box = action.box
         cv2.rectangle(
@@ -36,7 +36,7 @@ def by_opencv(frame: Frame, result: Result) -> NDArray[np.uint8]:
         )
         place = box.left + 4, box.top + 18
         cv2.putText(picture, action.op, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 200, 255))
-    return np.asarray(picture)
+    return picture
 
 
 parser = argparse.ArgumentParser(description=__doc__)

@@ -224,6 +224,32 @@ def test_a_cancelled_task_closes_the_source(where: str) -> None:
     asyncio.run(look())
 
 
+def test_a_source_that_opens_too_late_is_closed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("srd_edge.runtime.watching._FAREWELL_S", 0.01)
+    camera, defender = Camera(), Numbering()
+    camera.show(0)
+    asked, opening = threading.Event(), threading.Event()
+
+    def opened() -> Camera:
+        asked.set()
+        assert opening.wait(30)
+        return camera
+
+    async def look() -> None:
+        task = asyncio.create_task(all_of(aiter(Watch(opened, defender))))
+        await asyncio.to_thread(asked.wait, 30)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(look())
+    assert not camera.closed
+    opening.set()
+    while not camera.closed:
+        time.sleep(0.01)
+    assert defender.captioned == []
+
+
 def test_a_loop_that_is_left_early_closes_the_source_and_frees_the_defender(folder: str) -> None:
     camera, defender = Camera(), Numbering()
     camera.show(0)
