@@ -18,9 +18,9 @@ from srd_edge.runtime.bench import (
     UNDEFENDED,
     BenchConfig,
     _ratios,
-    _start,
     bench,
 )
+from srd_edge.runtime.fresh_process import start_afresh
 from srd_edge.runtime.records import Result
 from srd_edge.runtime.runner import Tally
 
@@ -94,7 +94,7 @@ def test_a_ratio_is_of_the_same_frame() -> None:
 
 def test_what_does_not_start_is_one_line() -> None:
     with pytest.raises(RunError, match="no-such-video") as caught:
-        _start([COMMAND, "run", "--video", "no-such-video"])
+        start_afresh([COMMAND, "run", "--video", "no-such-video"])
     assert "\n" not in str(caught.value)
 
 
