@@ -19,6 +19,7 @@ from defence_tables import (
     weak_reference_table,
 )
 from export_tables import speeds
+from footprint_tables import footprint, soak
 
 from srd_edge.evaluation.report import NOTHING, markdown, number, percent, victims_markdown
 
@@ -123,6 +124,9 @@ def main() -> None:
     put(page, "learner", ablation_table("learner"))
     put(ROOT / "docs" / "limits.md", "adaptive", adaptive_table(MAIN_WAY))
     put(ROOT / "docs" / "families.md", "speed", speeds())
+    page = ROOT / "docs" / "devices.md"
+    put(page, "footprint", footprint())
+    put(page, "soak", soak())
 
 
 if __name__ == "__main__":
