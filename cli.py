@@ -144,9 +144,10 @@ def main() -> None:
     """Run the command line and exit with the documented code."""
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
     debug = len(arguments) < len(sys.argv[1:])
-    # Before numpy is loaded: our matrix products are small, and on a busy device a second BLAS
-    # thread makes each of them wait for the scheduler (resizing took twenty times as long).
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Before numpy and OpenCV are loaded: our products and pictures are small, and on a busy device
+    # a second thread makes each wait for the scheduler (resizing took twenty times as long).
+    for threads in ("OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
+        os.environ.setdefault(threads, "1")
     try:
         code = cli.main(["--debug", *arguments] if debug else arguments, standalone_mode=False)
     except click.ClickException as error:

@@ -19,6 +19,7 @@ from defence_tables import (
     weak_reference_table,
 )
 from export_tables import speeds
+from footprint_tables import footprint, soak
 from kernel_tables import kernels
 from runtime_tables import deadlines, streams
 
@@ -128,6 +129,9 @@ def main() -> None:
     put(ROOT / "docs" / "budget.md", "deadlines", deadlines())
     put(ROOT / "docs" / "budget.md", "streams", streams())
     put(ROOT / "docs" / "kernels.md", "kernels", kernels())
+    page = ROOT / "docs" / "devices.md"
+    put(page, "footprint", footprint())
+    put(page, "soak", soak())
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import urllib.parse
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,6 +51,27 @@ def parse_address(text: str) -> Address:
             do="try 8000, or 0.0.0.0:8000 to be reached from elsewhere",
         )
     return Address((match[1] or "127.0.0.1").strip("[]"), int(match[2]))
+
+
+def check_webhook(url: str) -> urllib.parse.SplitResult:
+    """``url`` in parts, if results can be posted to it.
+
+    Raises:
+        UsageError: if it is no web address.
+    """
+    try:
+        parts = urllib.parse.urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
+        _ = parts.port
+    except ValueError:
+        is_address = False
+    if not is_address or any(character <= " " for character in url):
+        raise UsageError(
+            expected="a webhook such as https://host/path",
+            found=f"'{redacted(url)}'",
+            do="give the address that takes a POST of JSON",
+        )
+    return parts
 
 
 def redacted(address: str) -> str:

@@ -10,10 +10,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
@@ -24,9 +22,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from srd_edge import __version__
-from srd_edge.errors import RunError, SourceError
+from srd_edge.errors import SourceError
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.defender import Defender
+from srd_edge.runtime.fresh_process import start_afresh
 from srd_edge.runtime.records import Result
 from srd_edge.runtime.runner import Progress
 from srd_edge.runtime.sessions import Provider, usable_cores
@@ -230,34 +229,12 @@ def _started(config: BenchConfig) -> dict[str, float]:
     command = [str(Path(sys.executable).with_name("srd-edge")), "run", "--quiet"]
     command += ["--video", config.source, "--max-frames", str(_FRAMES_OF_A_START)]
     command += [*bundle, "--provider", config.provider]
-    runs = [_start(command) for _ in range(_STARTS)]
+    runs = [start_afresh(command) for _ in range(_STARTS)]
+    json.loads(runs[0].line)
     return {
-        "first_caption_s": round(median(seconds for seconds, _ in runs), 3),
-        "peak_mb": round(max(peak for _, peak in runs), 1),
+        "first_caption_s": round(median(run.first_line_s for run in runs), 3),
+        "peak_mb": round(max(run.peak_mb for run in runs), 1),
     }
-
-
-def _start(command: Sequence[str]) -> tuple[float, float]:
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    line = process.stdout.readline()
-    seconds = time.perf_counter() - start
-    process.stdout.read()
-    said = process.stderr.read()
-    _, status, used = os.wait4(process.pid, 0)  # of this child alone
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode or not line:
-        raise RunError(
-            expected=f"a caption from {' '.join(command[:2])} in a process of its own",
-            found=said.decode(errors="replace").strip()[-300:] or f"exit {process.returncode}",
-            do="run that command by itself",
-        )
-    json.loads(line)
-    return seconds, used.ru_maxrss / 1e3
 
 
 def _versions() -> dict[str, str]:

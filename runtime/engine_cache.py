@@ -14,7 +14,6 @@ import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -68,6 +67,8 @@ def tensorrt_version(
     packages: Sequence[str] = _PACKAGES, folders: Sequence[Path] = _LIBRARY_FOLDERS
 ) -> str:
     """Every TensorRT that is installed, as a package or a system library; none is loaded."""
+    from importlib.metadata import PackageNotFoundError, version  # slow, and not for the CPU
+
     found = []
     for package in packages:
         with suppress(PackageNotFoundError):

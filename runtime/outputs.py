@@ -1,26 +1,25 @@
-"""The sinks that a run's configuration asks for, opened; and that none destroys what is read."""
+"""The sinks that a run's configuration asks for, opened; and that none destroys what is read.
+
+A sink is imported when it is asked for: few runs want more than one of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from srd_edge.errors import UsageError
 from srd_edge.runtime.addresses import parse_address, without_secrets
-from srd_edge.runtime.live.board import About
-from srd_edge.runtime.live.faring import Faring
-from srd_edge.runtime.live.page import LivePage
-from srd_edge.runtime.metrics import Metrics
-from srd_edge.runtime.mqtt import Mqtt
-from srd_edge.runtime.outbox import Outbox
-from srd_edge.runtime.own_sinks import own_sink
 from srd_edge.runtime.run_config import RunConfig
 from srd_edge.runtime.sinks import STANDARD_OUTPUT, AnnotatedVideo, JsonLines, Lossy, Sink
 from srd_edge.runtime.source import Source
 from srd_edge.runtime.stills import AnnotatedPicture, AnnotatedPictures, form_of
 from srd_edge.runtime.subtitles import Subtitles
-from srd_edge.runtime.webhook import Webhook
+
+if TYPE_CHECKING:
+    from srd_edge.runtime.live.page import LivePage
 
 
 def check_sources_are_safe(source: Source, config: RunConfig) -> None:
@@ -61,19 +60,29 @@ def open_sinks(config: RunConfig, source: Source, say: Callable[[str], object]) 
         yield Subtitles(config.srt, source.fps)
     lossy: list[Lossy] = []
     for spec in config.sinks:
+        from srd_edge.runtime.own_sinks import own_sink
+
         sink = own_sink(spec)
         lossy += [sink] if isinstance(sink, Lossy) else []
         yield sink
     if config.mqtt is not None:
+        from srd_edge.runtime.mqtt import Mqtt
+        from srd_edge.runtime.outbox import Outbox
+
         outbox = Outbox(Mqtt(config.mqtt), say)
         lossy.append(outbox)
         yield outbox
     if config.webhook is not None:
+        from srd_edge.runtime.outbox import Outbox
+        from srd_edge.runtime.webhook import Webhook
+
         outbox = Outbox(Webhook(config.webhook), say)
         lossy.append(outbox)
         yield outbox
     if config.metrics is None and config.serve is None:
         return
+    from srd_edge.runtime.metrics import Metrics
+
     metrics = Metrics(fps=source.fps, budget_ms=config.budget_ms, lossy=lossy)
     yield metrics
     if config.metrics is not None:
@@ -98,6 +107,11 @@ def open_page(
     """
     if config.serve is None:
         return None
+    from srd_edge.runtime.live.board import About
+    from srd_edge.runtime.live.faring import Faring
+    from srd_edge.runtime.live.page import LivePage
+    from srd_edge.runtime.metrics import Metrics
+
     about = About(
         source=without_secrets(source.name),
         live=source.live,

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 import cv2
-import imagesize
 import numpy as np
 
 from srd_edge.errors import ShapeError, SourceError
@@ -116,6 +115,8 @@ def empty_file(path: Path, kind: str) -> SourceError:
 
 def _size_in_header(data: bytes) -> tuple[int, int]:
     """(width, height) as the header claims, (0, 0) where it cannot be told."""
+    import imagesize  # and with it a client of HTTP, for which a video has no use
+
     try:
         width, height = imagesize.get(io.BytesIO(data))
     except Exception:  # imagesize lets any error of its parsers through; the decoder will judge

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from srd_edge.errors import UsageError
-from srd_edge.runtime.addresses import parse_address
+from srd_edge.runtime.addresses import check_webhook, parse_address
 from srd_edge.runtime.found_files import Kind
 from srd_edge.runtime.live.access import choose_token
 from srd_edge.runtime.live_source import ATTEMPTS, STALL_S
@@ -15,7 +15,6 @@ from srd_edge.runtime.sessions import Provider
 from srd_edge.runtime.sinks import STANDARD_OUTPUT
 from srd_edge.runtime.stills import form_of
 from srd_edge.runtime.subtitles import named_subtitles
-from srd_edge.runtime.webhook import check_webhook
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,5 +94,5 @@ def _captioned(
 def _print_summary(tally: Tally) -> None:
     from rich.console import Console
 
-    if len(tally.total_ms):
+    if tally.frames:
         Console(stderr=True).print(tally.summary().table())

@@ -102,7 +102,7 @@ def run(
                 sink.write(frame, result)
             tally.add(result)
             if progress is not None:
-                progress(len(tally.total_ms))
+                progress(tally.frames)
             if strict and result.within_budget is False:
                 raise RunError(
                     expected=f"frame {result.frame} within its budget",

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 PERCENTILES: Final = (50, 90, 95, 99)
+TIMES_KEPT: Final = 100_000
+"""An hour of a camera: a run has no end to speak of, and its memory must not grow with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,8 @@ class Summary:
         verdicts: frames by verdict.
         compared: frames with a raw caption to compare with.
         captions_changed: those whose caption differs from the raw one.
-        total_ms: percentiles of the time from frame to caption, in ms, by name ("p50", ...);
-            empty without frames.
+        total_ms: percentiles of the time from frame to caption, in ms, by name ("p50", ...), over
+            the last ``TIMES_KEPT`` frames; empty without frames.
         stage_ms: mean ms by stage, over the frames in which it ran.
         late: frames that did not keep the budget.
         degraded: frames by what was given up in them.
@@ -98,8 +100,12 @@ class Summary:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts results while they come in; ``summary`` may be asked for at any time."""
+    """Counts results while they come in; ``summary`` may be asked for at any time.
 
+    ``total_ms`` holds the times of the last ``TIMES_KEPT`` frames, in no order once there are more.
+    """
+
+    frames: int = 0
     verdicts: Counter[str] = field(default_factory=Counter)
     compared: int = 0
     captions_changed: int = 0
@@ -112,7 +118,11 @@ class Tally:
     arrivals: Arrivals = field(default_factory=Arrivals)
 
     def add(self, result: Result) -> None:
-        self.total_ms.append(result.total_ms)
+        if self.frames < TIMES_KEPT:
+            self.total_ms.append(result.total_ms)
+        else:
+            self.total_ms[self.frames % TIMES_KEPT] = result.total_ms
+        self.frames += 1
         self.verdicts[result.verdict] += 1
         if result.raw_caption is not None:
             self.compared += 1
@@ -136,7 +146,7 @@ class Tally:
         times = np.asarray(self.total_ms)
         ranks = np.percentile(times, PERCENTILES) if len(times) else ()
         return Summary(
-            frames=len(times),
+            frames=self.frames,
             verdicts={name: self.verdicts[name] for name in ("clean", "suspicious", "held")},
             compared=self.compared,
             captions_changed=self.captions_changed,

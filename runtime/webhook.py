@@ -16,8 +16,7 @@ from email.message import Message
 from typing import IO, Final
 
 from srd_edge import __version__
-from srd_edge.errors import UsageError
-from srd_edge.runtime.addresses import redacted
+from srd_edge.runtime.addresses import check_webhook
 from srd_edge.runtime.records import Result
 
 VERDICT_HEADER: Final = "X-SRD-Edge-Verdict"
@@ -80,27 +79,6 @@ class Webhook:
 
     def close(self) -> None:
         """Nothing is open."""
-
-
-def check_webhook(url: str) -> urllib.parse.SplitResult:
-    """``url`` in parts, if results can be posted to it.
-
-    Raises:
-        UsageError: if it is no web address.
-    """
-    try:
-        parts = urllib.parse.urlsplit(url)
-        is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
-        _ = parts.port
-    except ValueError:
-        is_address = False
-    if not is_address or any(character <= " " for character in url):
-        raise UsageError(
-            expected="a webhook such as https://host/path",
-            found=f"'{redacted(url)}'",
-            do="give the address that takes a POST of JSON",
-        )
-    return parts
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

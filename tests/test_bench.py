@@ -22,9 +22,9 @@ from srd_edge.runtime.bench import (
     BenchConfig,
     _before,
     _ratios,
-    _start,
     bench,
 )
+from srd_edge.runtime.fresh_process import start_afresh
 from srd_edge.runtime.records import Result
 from srd_edge.runtime.tally import Tally
 
@@ -127,7 +127,7 @@ def test_a_ratio_is_of_the_same_frame() -> None:
 
 def test_what_does_not_start_is_one_line() -> None:
     with pytest.raises(RunError, match="no-such-video") as caught:
-        _start([COMMAND, "run", "--video", "no-such-video"])
+        start_afresh([COMMAND, "run", "--video", "no-such-video"])
     assert "\n" not in str(caught.value)
 
 

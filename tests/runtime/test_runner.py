@@ -15,6 +15,7 @@ from rich.console import Console
 
 from srd_edge.errors import RunError, SourceError
 from srd_edge.kernels.frames import Frame
+from srd_edge.runtime import tally as tally_module
 from srd_edge.runtime.merged import MergedSource
 from srd_edge.runtime.reader_thread import ReaderThread
 from srd_edge.runtime.records import Result
@@ -213,6 +214,19 @@ def test_an_interrupt_leaves_whole_results_and_a_summary(pictures: Path, tmp_pat
     assert kept.closed == 1
     assert int(cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FRAME_COUNT)) == 6
     assert list(source) == []
+
+
+def test_a_run_without_end_keeps_the_times_of_its_last_frames(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tally_module, "TIMES_KEPT", 4)
+    tally, captioner = Tally(), Brightness()
+    for index in range(11):
+        tally.add(captioner.caption(Frame(np.zeros((4, 4, 3), np.uint8), index)))
+    summary = tally.summary()
+    assert (summary.frames, summary.verdicts["suspicious"], summary.late) == (11, 11, 2)
+    assert sorted(tally.total_ms) == [8.0, 9.0, 10.0, 11.0]
+    assert summary.total_ms["p50"] == 9.5
 
 
 def test_what_was_read_before_a_bad_picture_is_written(pictures: Path) -> None:
