@@ -241,8 +241,10 @@ def hue_shift(
         cv2.cvtColor(colours, cv2.COLOR_RGB2HSV, dst=colours)
         cv2.extractChannel(colours, 0, dst=hue)
         hue += np.float32(strength)
-        hue -= np.float32(360.0) * (hue >= 360.0)
-        hue += np.float32(360.0) * (hue < 0.0)
+        if strength < 0.0:
+            hue += np.float32(360.0) * (hue < 0.0)
+        else:
+            hue -= np.float32(360.0) * (hue >= 360.0)
         cv2.insertChannel(hue, colours, 0)
         cv2.cvtColor(colours, cv2.COLOR_HSV2RGB, dst=colours)
         with written(band) as turned:

@@ -22,10 +22,10 @@ from srd_edge.kernels.frames import Pixels
 from srd_edge.kernels.scratch import Scratch
 
 _SCRATCH: Final = Scratch()
-_ROWS: Final = 64
+_ROWS: Final = 96
 _COLUMNS: Final = 32
 """Of the result, in one matrix product: larger ones multiply more zeros, smaller ones leave it
-short of work."""
+short of work. The fastest of 32 to 192 and 16 to 64, at 1280 x 720 and 1920 x 1080."""
 
 
 def wide_blur(pixels: Pixels, within: tuple[slice, slice], reach: int, sigma: float) -> Pixels:
@@ -50,23 +50,24 @@ def wide_blur(pixels: Pixels, within: tuple[slice, slice], reach: int, sigma: fl
         source = pixels[mirrored[top : top + count + 2 * reach]]
         split = _SCRATCH.array("split", (3, len(source), width), np.uint8)
         cv2.split(source, list(split))
-        planes = _SCRATCH.array("planes", split.shape, np.float32)
-        np.copyto(planes, split)
-        lines = _SCRATCH.array("lines", (3, count, width + 2 * reach), np.float32)
-        inner = lines[:, :, reach : reach + width]
-        np.matmul(_band(count, reach, sigma), planes, out=inner)
-        lines[:, :, :reach] = inner[:, :, reach:0:-1]
-        lines[:, :, reach + width :] = inner[:, :, width - 1 - reach : width - 1][:, :, ::-1]
-        sums = _SCRATCH.array("sums", (3, count, size[1]), np.float32)
-        for left in range(0, size[1], _COLUMNS):
-            many = min(_COLUMNS, size[1] - left)
-            begin = columns.start + left
-            weights = _turned_band(many, reach, sigma)
-            seen = lines.reshape(-1, lines.shape[2])[:, begin : begin + many + 2 * reach]
-            np.matmul(seen, weights, out=sums.reshape(-1, size[1])[:, left : left + many])
-        sums += np.float32(0.5)
-        made = _SCRATCH.array("made", sums.shape, np.uint8)
-        np.copyto(made, sums, casting="unsafe")
+        made = _SCRATCH.array("made", (3, count, size[1]), np.uint8)
+        for channel, target in zip(split, made, strict=True):
+            plane = _SCRATCH.array("plane", channel.shape, np.float32)
+            np.copyto(plane, channel)
+            lines = _SCRATCH.array("lines", (count, width + 2 * reach), np.float32)
+            inner = lines[:, reach : reach + width]
+            np.matmul(_band(count, reach, sigma), plane, out=inner)
+            lines[:, :reach] = inner[:, reach:0:-1]
+            lines[:, reach + width :] = inner[:, width - 1 - reach : width - 1][:, ::-1]
+            sums = _SCRATCH.array("sums", target.shape, np.float32)
+            for left in range(0, size[1], _COLUMNS):
+                many = min(_COLUMNS, size[1] - left)
+                begin = columns.start + left
+                seen = lines[:, begin : begin + many + 2 * reach]
+                weights = _turned_band(many, reach, sigma)
+                np.matmul(seen, weights, out=sums[:, left : left + many])
+            sums += np.float32(0.5)
+            np.copyto(target, sums, casting="unsafe")
         cv2.merge(list(made), dst=blurred[top - rows.start : top - rows.start + count])
     return blurred
 
