@@ -1,4 +1,4 @@
-"""Pillow's resize, bit for bit, without Pillow, and faster.
+"""Pillow's resize, bit for bit, without Pillow.
 
 Its coefficients are split into two digits whose products with pixels float32 holds exactly
 (``srd_edge.kernels.coefficients``): the sums of either are those of integers, and are put together

@@ -92,7 +92,12 @@ def test_a_robot_goes_on_or_stops(budget_ms: str, tmp_path: Path) -> None:
     lines = example("robot", "--budget-ms", budget_ms, "--max-frames", "10", folder=tmp_path)
     assert [line.split(":")[0] for line in lines] == [str(number) for number in range(10)]
     decisions = {line.split(": ")[1] for line in lines}
-    assert decisions == ({"stop"} if budget_ms == "0.01" else {"go on", "slow down"})
+    if budget_ms == "0.01":
+        # Captions come late, and are told of later frames: never in time to go on.
+        assert lines[0] == "0: stop: held, None (given up: caption)"
+        assert decisions <= {"stop", "slow down"}
+    else:
+        assert decisions == {"go on", "slow down"}
 
 
 @pytest.mark.parametrize("by", ["supervision", "opencv"])
