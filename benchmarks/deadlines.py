@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, Final
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does
+os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
 
 import click
 

@@ -36,8 +36,9 @@ def footprint() -> str:
 def soak() -> str:
     """Both runs of the last soak."""
     found = _read("soak")
+    minutes = max(len(leg["by_minute"]) for leg in found["legs"].values())
     lines = [
-        f"| {found['minutes']:.0f} minutes of {found['size'][0]} x {found['size'][1]} | frames | "
+        f"| {minutes} minutes of {found['size'][0]} x {found['size'][1]} | frames | "
         "MB in the second minute | most after | times | threads | handles | flat |",
         "|---|---:|---:|---:|---:|---:|---:|---|",
     ]

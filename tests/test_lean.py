@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,21 @@ sys.meta_path.insert(0, Blocked())
 from srd_edge.cli import main
 main()
 """
+
+
+RUN_AND_TELL = """
+import json, os, sys
+from srd_edge.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+import cv2
+told = sorted(sys.modules), [os.environ["OPENBLAS_NUM_THREADS"], str(cv2.getNumThreads())]
+print(json.dumps(told), file=sys.stderr)
+"""
+UNASKED = {"email", "http", "imagesize", "importlib.metadata", "rich", "ssl", "xml"}
+"""What a video to JSON lines has no use for."""
 
 
 def imported(script: str, *arguments: str) -> tuple[list[str], set[str]]:
@@ -107,3 +123,22 @@ def test_a_bundle_runs_where_nothing_heavy_is_installed(toy_bundle: Path, tmp_pa
     assert (result["frame"], result["verdict"]) in {(0, "clean"), (0, "suspicious")}
     assert result["caption"] is not None
     assert result["raw_caption"] is not None
+
+
+def test_a_video_to_lines_is_run_by_few_modules_and_on_one_thread(toy_bundle: Path) -> None:
+    arguments = ["run", "--quiet", "--video", "demo", "--max-frames", "1", "--bundle"]
+    threads = ("OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", RUN_AND_TELL, *arguments, str(toy_bundle)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={name: value for name, value in os.environ.items() if name not in threads},
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["frame"] == 0
+    modules, one_thread = json.loads(done.stderr.splitlines()[-1])
+    assert "srd_edge.runtime.runner" in modules
+    assert not UNASKED & set(modules)
+    assert one_thread == ["1", "1"]
