@@ -214,7 +214,7 @@ def main(minutes: float, every_s: float, size: str, budget_ms: float) -> None:
         start = time.monotonic()
         try:
             for done in range(1, samples + 1):
-                time.sleep(max(start + done * every_s - time.monotonic(), 0))
+                time.sleep(every_s)
                 ended = [leg.name for leg in legs if leg.process.poll() is not None]
                 if ended:
                     raise click.ClickException(f"{', '.join(ended)} ended after {done} samples")
