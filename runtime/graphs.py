@@ -23,6 +23,9 @@ _GPU: Final = "cuda"
 RECORDING_KEY: Final = "gpu_graph_id"
 """Of a run's options: which recording is made or played."""
 _NONE: Final = -1
+_SMALL_BYTES: Final = 2**22
+"""Of all of a bundle's files, weights beside graphs too. In graphs this small, waking a second
+thread costs more than it computes (docs/log.md, 2026-11-30)."""
 
 
 class Value(Protocol):
@@ -161,10 +164,14 @@ def open_graph(
     Args:
         bundle: a verified bundle.
         role: a component of the captioner, "policy" or "language".
-        provider, strict, threads, record: as in ``open_session``.
+        provider, strict, record: as in ``open_session``.
+        threads: within one operator; None for one in a bundle of less than 4 MiB, and otherwise
+            for all cores that may be used.
         views: of a picture that are captioned as one, at most.
     """
     told = partial(options_for, bundle, role, views=views)
+    if threads is None and sum(entry.bytes for entry in bundle.manifest.files) < _SMALL_BYTES:
+        threads = 1
     opened = open_session(
         bundle.path(graph_file(bundle.manifest, role)),
         provider,
