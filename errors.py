@@ -7,7 +7,8 @@ every class carries the exit code that the command line ends with.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 
 class SrdEdgeError(Exception):
@@ -24,6 +25,10 @@ class SrdEdgeError(Exception):
     def __init__(self, *, expected: str, found: str, do: str) -> None:
         self.expected, self.found, self.do = expected, found, do
         super().__init__(f"expected {expected}, found {found}: {do}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickle gives a class what __init__ gave Exception, which is one sentence.
+        return partial(type(self), expected=self.expected, found=self.found, do=self.do), ()
 
 
 class RunError(SrdEdgeError, RuntimeError):

@@ -23,6 +23,10 @@ _DOUBT: Final = 0.9
 _SAFETY: Final = 1.25
 """Learned costs are means; a plan allows a quarter more."""
 
+WHOLE: Final = "whole"
+"""The stage of everything that is done for frames that are captioned side by side."""
+HAND_OVER: Final = "hand_over"
+"""The stage that gives frames to a process of its own."""
 TOKEN: Final = "decode_token"
 """The stage that makes one token more."""
 LEAST_DECODE: Final = (TOKEN,) * 4
@@ -82,8 +86,10 @@ class FrameTimer:
         costs: learned from earlier frames; this frame's stages are added to them. Others may take
             their place, for frames that are captioned side by side.
         clock: injected, so that tests decide what time it is.
+        start_s: when the frame's time began, on the clock; None for now.
         spare_s: seconds before the deadline that everything has to be done by.
-        runs_over: whether work may go on for later frames, when this one is held.
+        runs_over: whether work may go on for later frames, when this one is held. Beyond the
+            deadline everything is afforded then.
     """
 
     def __init__(
@@ -92,12 +98,13 @@ class FrameTimer:
         costs: StageCosts,
         clock: Clock = time.perf_counter,
         *,
+        start_s: float | None = None,
         spare_s: float = 0.0,
         runs_over: bool = False,
     ) -> None:
         self._budget, self.costs, self.clock = budget, costs, clock
         self._spare_ms, self._runs_over, self._unhurried = spare_s * 1e3, runs_over, False
-        self._start_s = clock()
+        self.start_s = clock() if start_s is None else start_s
         self.stage_ms: dict[str, float] = {}
 
     @contextmanager
@@ -112,18 +119,22 @@ class FrameTimer:
 
     @property
     def total_ms(self) -> float:
-        return (self.clock() - self._start_s) * 1e3
+        return (self.clock() - self.start_s) * 1e3
 
     @property
     def deadline_s(self) -> float:
         """When the frame is late, on the clock."""
         if self._budget.frame_ms is None:
             return float("inf")
-        return self._start_s + self._budget.frame_ms / 1e3
+        return self.start_s + self._budget.frame_ms / 1e3
 
     def affords(self, *stages: str) -> bool:
         """Whether the learned costs of ``stages`` fit into what is left."""
-        if self._budget.frame_ms is None or self._unhurried:
+        return self._unhurried or (self._runs_over and self._late) or self.fits(*stages)
+
+    def fits(self, *stages: str) -> bool:
+        """Whether ``stages`` would be done in time, even if work may run over."""
+        if self._budget.frame_ms is None:
             return True
         needed_ms = self.costs.expected_ms(*stages) + self._spare_ms
         return self.total_ms + needed_ms <= self._budget.frame_ms
@@ -135,6 +146,8 @@ class FrameTimer:
 
     @property
     def within_budget(self) -> bool | None:
-        if self._budget.frame_ms is None:
-            return None
-        return self.total_ms <= self._budget.frame_ms
+        return None if self._budget.frame_ms is None else not self._late
+
+    @property
+    def _late(self) -> bool:
+        return self._budget.frame_ms is not None and self.total_ms > self._budget.frame_ms

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from srd_edge.kernels.frames import Frame, Pixels
-from srd_edge.runtime.budget import Clock, FrameTimer, LatencyBudget
+from srd_edge.runtime.budget import WHOLE, Clock, FrameTimer, LatencyBudget
 from srd_edge.runtime.bundle import Bundle, read_bundle
+from srd_edge.runtime.captioning_process import Opening
 from srd_edge.runtime.gate import ChangeGate
 from srd_edge.runtime.memory import Memory
 from srd_edge.runtime.on_time import OnTime
-from srd_edge.runtime.pipeline import WHOLE, Pipeline
+from srd_edge.runtime.pipeline import Pipeline
 from srd_edge.runtime.policy import Policy
 from srd_edge.runtime.records import Result
 from srd_edge.runtime.sessions import Provider
-from srd_edge.runtime.workers import AtOnce, OnThread, Worker
+from srd_edge.runtime.workers import AtOnce, OnProcess, Worker
 
 
 class Defender:
@@ -38,8 +39,8 @@ class Defender:
             stands, see ``srd_edge.runtime.gate``; None captions every frame anew.
         provider, strict: the execution provider, and whether its absence is an error.
         clock: seconds, rising.
-        worker: does the frames' work; by default a thread where there is a budget, and otherwise
-            the caller.
+        worker: does the frames' work with the models that it is given; by default a process of its
+            own where there is a budget and no other policy, and otherwise the caller.
 
     Raises:
         BundleError: for a bundle whose parts do not fit together.
@@ -59,7 +60,7 @@ class Defender:
         provider: Provider = "auto",
         strict: bool = False,
         clock: Clock = time.perf_counter,
-        worker: Worker[list[Result]] | None = None,
+        worker: Callable[[Pipeline], Worker] | None = None,
     ) -> None:
         def fresh() -> Memory:
             return Memory(None if gate_level is None else ChangeGate(gate_level))
@@ -69,23 +70,23 @@ class Defender:
         self.bundle = bundle
         self._budget = budget or LatencyBudget()
         self._clock = clock
-        self._pipeline = Pipeline(
-            bundle,
-            policy=policy,
-            defend=defend,
-            check=check,
-            provider=provider,
-            strict=strict,
-            clock=clock,
-        )
-        self._worker: Worker[list[Result]]
-        if worker is not None:
-            self._worker = worker
-        elif self._budget.frame_ms is None:
-            self._worker = AtOnce()
+        self._worker: Worker
+        budget_ms = self._budget.frame_ms
+        if worker is None and policy is None and budget_ms is not None:
+            directory = str(bundle.directory)
+            self._worker = OnProcess(Opening(directory, budget_ms, defend, check, provider, strict))
         else:
-            self._worker = OnThread(clock, most_spare_s=self._budget.frame_ms / 2e3)
-        self._on_time = OnTime(self._pipeline, self._worker)
+            pipeline = Pipeline(
+                bundle,
+                policy=policy,
+                defend=defend,
+                check=check,
+                provider=provider,
+                strict=strict,
+                clock=clock,
+            )
+            self._worker = (worker or AtOnce)(pipeline)
+        self._on_time = OnTime(self._worker)
 
     @classmethod
     def load(
@@ -116,12 +117,12 @@ class Defender:
     @property
     def provider(self) -> str:
         """The execution provider in use: cpu, cuda or tensorrt."""
-        return self._pipeline.provider
+        return self._worker.provider
 
     @property
     def fallback(self) -> str | None:
         """Why the provider is not the one asked for, for the captioner or the policy; or None."""
-        return self._pipeline.fallback
+        return self._worker.fallback
 
     def forget(self, source: int = 0) -> None:
         """Drop the captions of earlier frames: what follows is another scene.
@@ -176,7 +177,7 @@ class Defender:
         due = [(source, frame) for source, frame in shown.items() if source not in results]
         while due:
             count = self._side_by_side(len(due))
-            timer.costs = self._pipeline.costs(count)
+            timer.costs = self._worker.costs(count)
             results |= self._captioned(dict(due[:count]), timer, compare=compare)
             due, timer = due[count:], self._timer()
         return {source: results[source] for source in shown}
@@ -184,7 +185,7 @@ class Defender:
     def _timer(self) -> FrameTimer:
         return FrameTimer(
             self._budget,
-            self._pipeline.costs(),
+            self._worker.costs(),
             self._clock,
             spare_s=self._worker.spare_s,
             runs_over=self._worker.runs_over,
@@ -194,7 +195,7 @@ class Defender:
         """How many of so many frames are captioned at once."""
         budget_ms = self._budget.frame_ms
         while frames > 1 and budget_ms is not None:
-            costs = self._pipeline.costs(frames)
+            costs = self._worker.costs(frames)
             if costs.expected_ms(WHOLE) <= budget_ms:
                 break
             costs.doubt(WHOLE)
@@ -209,7 +210,12 @@ class Defender:
         results = self._on_time.results(frames, memories, timer)
         total_ms, within_budget = timer.total_ms, timer.within_budget
         for source, frame in frames.items():
-            result = replace(results[source], total_ms=total_ms, within_budget=within_budget)
+            result = replace(
+                results[source],
+                stage_ms={**timer.stage_ms, **results[source].stage_ms},
+                total_ms=total_ms,
+                within_budget=within_budget,
+            )
             if compare:
                 result = replace(result, raw_caption=self._undefended(frame, result))
             self._memories[source].stand(result, frame)
@@ -222,7 +228,7 @@ class Defender:
             assert result.caption is not None
             return result.caption
         self._on_time.finish()
-        return self._pipeline.undefended(frame)
+        return self._worker.undefended(frame)
 
 
 def _told_of(standing: Result, frame: Frame, timer: FrameTimer) -> Result:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
-import numpy as np
-
-from srd_edge.kernels.frames import Frame, Pixels
-from srd_edge.runtime.budget import FrameTimer
+from srd_edge.kernels.frames import Frame
+from srd_edge.runtime.budget import HAND_OVER, FrameTimer
 from srd_edge.runtime.memory import Memory
-from srd_edge.runtime.pipeline import Pipeline
 from srd_edge.runtime.records import Result
 from srd_edge.runtime.workers import Worker
 
@@ -22,14 +18,12 @@ class OnTime:
     made are held.
 
     Args:
-        pipeline: makes the captions.
-        worker: runs it.
+        worker: makes the captions.
     """
 
-    def __init__(self, pipeline: Pipeline, worker: Worker[list[Result]]) -> None:
-        self._pipeline, self._worker = pipeline, worker
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
         self._begun: list[tuple[Frame, Memory]] = []
-        self._kept: dict[int, Pixels] = {}
 
     def results(
         self, frames: Mapping[int, Frame], memories: Sequence[Memory], timer: FrameTimer
@@ -61,14 +55,13 @@ class OnTime:
         if self._begun:
             with timer.stage("wait", learn=False):
                 done = self.finish(timer.deadline_s)
-            if not done:
+            # What is handed over takes time, and a frame that is late already must not wait for it.
+            if not (done and timer.fits(HAND_OVER)):
                 return [_held(frame, timer, "frame_rate") for frame in frames.values()]
-        copies = [self._copied(source, frame) for source, frame in frames.items()]
-        self._begun = list(zip(copies, memories, strict=True))
-        self._worker.begin(lambda: self._pipeline.captions(copies, timer))
+        kept = self._worker.begin(list(frames.values()), timer)
+        self._begun = list(zip(kept, memories, strict=True))
         results = self._collect(timer.deadline_s)
         if results is None:
-            timer.run_over()
             results = [_held(frame, timer, "caption") for frame in frames.values()]
         return results
 
@@ -92,16 +85,6 @@ class OnTime:
         if results is not None:
             self._begun = []
         return results
-
-    def _copied(self, source: int, frame: Frame) -> Frame:
-        """A frame that stays as it is while a thread looks at it, whatever becomes of the given."""
-        if not self._worker.runs_over:
-            return frame
-        kept = self._kept.get(source)
-        if kept is None or kept.shape != frame.pixels.shape:
-            kept = self._kept[source] = np.empty(frame.pixels.shape, np.uint8)
-        np.copyto(kept, frame.pixels)
-        return replace(frame, pixels=kept)
 
 
 def _held(frame: Frame, timer: FrameTimer, given_up: str) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from srd_edge.errors import BundleError, ProviderError, RunError, UsageError
 from srd_edge.kernels.frames import Frame, Pixels
 from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.runtime.answering import Answering
-from srd_edge.runtime.budget import Clock, FrameTimer, LatencyBudget, StageCosts
+from srd_edge.runtime.budget import WHOLE, Clock, FrameTimer, LatencyBudget, StageCosts
 from srd_edge.runtime.bundle import Bundle
 from srd_edge.runtime.captioning import Generated, OnnxCaptioner
 from srd_edge.runtime.decoders import Encoded
@@ -23,8 +24,6 @@ from srd_edge.runtime.records import Result
 from srd_edge.runtime.second_opinion import SecondOpinion
 from srd_edge.runtime.sessions import Provider
 
-WHOLE: Final = "whole"
-"""The stage of everything that is done for frames that are captioned side by side."""
 _WARM_UP_FRAMES: Final = 3
 
 
@@ -57,12 +56,12 @@ class Pipeline:
         self,
         bundle: Bundle,
         *,
-        policy: Policy | None,
-        defend: bool,
-        check: bool,
-        provider: Provider,
-        strict: bool,
-        clock: Clock,
+        policy: Policy | None = None,
+        defend: bool = True,
+        check: bool = True,
+        provider: Provider = "auto",
+        strict: bool = False,
+        clock: Clock = time.perf_counter,
     ) -> None:
         self._actions = bundle.manifest.actions
         self._captioner = OnnxCaptioner(bundle, provider, strict=strict)

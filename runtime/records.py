@@ -105,8 +105,9 @@ class Result:
             stop at the policy's first look; None where no policy looked, or where its table has
             no regional actions or no stop.
         raw_caption: what the undefended model would have said (with compare), else None.
-        stage_ms: milliseconds by stage: gate, wait (for an earlier frame's caption), preprocess,
-            encode, policy, perturb, decode, and those of the check: screen, examine, answer.
+        stage_ms: milliseconds by stage: gate, wait (for an earlier frame's caption), hand_over (to
+            the process that captions), preprocess, encode, policy, perturb, decode, and those of
+            the check: screen, examine, answer.
         total_ms: milliseconds from the frame to its caption, the comparison left out.
         within_budget: whether total_ms kept the budget; None without a budget.
         degraded: what was given up to keep the budget: ``policy_steps``, ``retries``,

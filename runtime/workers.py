@@ -1,29 +1,58 @@
-"""Who does a frame's work: the caller, or a thread that need not be waited for.
+"""Who makes a frame's caption: the caller, or a process that need not be waited for.
 
 A model's call cannot be stopped halfway, and on a busy machine any of them may take three times as
-long as it did before. So a caller with a deadline waits for a thread until then and no longer; the
-work goes on, and its caption is there for the next frames.
+long as it did before. So a caller with a deadline waits until then and no longer; the work goes on,
+and its caption is there for the next frames.
 """
 
 from __future__ import annotations
 
+import mmap
+import os
+import subprocess
+import sys
 import time
-from collections import deque
-from collections.abc import Callable
-from concurrent import futures
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, Generic, Protocol, TypeVar
+import weakref
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from multiprocessing.connection import Connection, Pipe
+from typing import Any, Final, NoReturn, Protocol
 
-from srd_edge.runtime.budget import Clock
+import numpy as np
 
-T = TypeVar("T")
+from srd_edge.errors import RunError
+from srd_edge.kernels.frames import Frame
+from srd_edge.runtime.budget import HAND_OVER, WHOLE, FrameTimer, StageCosts
+from srd_edge.runtime.captioning_process import (
+    Answer,
+    Asked,
+    Opened,
+    Opening,
+    Shown,
+    Told,
+    frames_in,
+)
+from srd_edge.runtime.pipeline import Pipeline
+from srd_edge.runtime.records import Result
 
-_WAKINGS_KEPT: Final = 200
+_NEVER_S: Final = float("inf")
+_WAKINGS_KEPT: Final = 500
 _FIRST_GUESS_S: Final = 0.5e-3
+_SAFETY: Final = 1.25
+_MOST_SPARE: Final = 0.5
+_FAREWELL_S: Final = 5.0
 
 
-class Worker(Protocol[T]):
-    """Does one piece of work at a time."""
+class Worker(Protocol):
+    """Captions frames, some side by side, one lot at a time."""
+
+    @property
+    def provider(self) -> str:
+        """As for ``Pipeline``."""
+
+    @property
+    def fallback(self) -> str | None:
+        """As for ``Pipeline``."""
 
     @property
     def runs_over(self) -> bool:
@@ -33,70 +62,178 @@ class Worker(Protocol[T]):
     def spare_s(self) -> float:
         """Seconds before a deadline that work has to be done by, so that it is known by then."""
 
-    def begin(self, work: Callable[[], T]) -> None:
-        """Take ``work`` on; what was taken on before has been waited for."""
+    def costs(self, frames: int = 1) -> StageCosts:
+        """What so many frames side by side have been found to cost."""
 
-    def wait(self, until_s: float) -> T | None:
-        """What the work came to; None where it is not done by ``until_s``. Raises what it raised.
+    def begin(self, frames: Sequence[Frame], timer: FrameTimer) -> Sequence[Frame]:
+        """Take frames on; those before them have been waited for.
 
-        Args:
-            until_s: on the worker's clock; infinity waits for as long as it takes.
+        Returns:
+            The frames as they are looked at; the caller may write over the ones that it gave.
         """
 
+    def wait(self, until_s: float) -> list[Result] | None:
+        """What is said of them; None where it is not known by ``until_s``. Raises what went wrong.
 
-class AtOnce(Generic[T]):
+        Args:
+            until_s: on the timer's clock; infinity waits for as long as it takes.
+        """
+
+    def undefended(self, frame: Frame) -> str:
+        """As ``Pipeline.undefended``, while nothing else is begun."""
+
+
+class AtOnce:
     """The caller does the work itself, however long it takes."""
 
     runs_over: Final = False
     spare_s: Final = 0.0
 
-    def __init__(self) -> None:
-        self._work: Callable[[], T] | None = None
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self.provider, self.fallback = pipeline.provider, pipeline.fallback
+        self.costs, self.undefended = pipeline.costs, pipeline.undefended
+        self._begun: tuple[Sequence[Frame], FrameTimer] | None = None
 
-    def begin(self, work: Callable[[], T]) -> None:
-        self._work = work
+    def begin(self, frames: Sequence[Frame], timer: FrameTimer) -> Sequence[Frame]:
+        self._begun = frames, timer
+        return frames
 
-    def wait(self, until_s: float) -> T | None:  # noqa: ARG002 - it takes as long as it takes
-        assert self._work is not None, "nothing to wait for"
-        return self._work()
+    def wait(self, until_s: float) -> list[Result]:  # noqa: ARG002 - it takes as long as it takes
+        assert self._begun is not None, "nothing to wait for"
+        return self.pipeline.captions(*self._begun)
 
 
-class OnThread(Generic[T]):
-    """A thread does the work.
+class OnProcess:
+    """A process of its own does the work (``srd_edge.runtime.captioning_process``).
+
+    Whoever sleeps until a deadline is woken after it: by a tenth of a millisecond on an idle
+    machine, by several where other processes want its cores. So it is learned how late that was,
+    and so much is kept to spare. Where that is more than half of the budget, nobody sleeps at all:
+    what is said of a frame is known when the next one comes.
 
     Args:
-        clock: seconds, rising, at the pace of real time.
-        most_spare_s: that are kept before a deadline, however late this caller is woken.
+        opening: what the process opens.
+
+    Raises:
+        SrdEdgeError: as ``Pipeline`` raised it there.
     """
 
     runs_over: Final = True
 
-    def __init__(
-        self, clock: Clock = time.perf_counter, *, most_spare_s: float = float("inf")
-    ) -> None:
-        self._clock, self._most_spare_s = clock, most_spare_s
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="srd-edge")
-        self._future: Future[tuple[T, float]] | None = None
+    def __init__(self, opening: Opening) -> None:
+        self._most_spare_s = _MOST_SPARE * opening.budget_ms / 1e3
+        self._costs = defaultdict[int, StageCosts](StageCosts)
         self._late_s = deque([_FIRST_GUESS_S], maxlen=_WAKINGS_KEPT)
+        self._begun: tuple[int, float] | None = None
+        self._file = os.memfd_create("srd-edge")
+        self._memory: mmap.mmap | None = None
+        self._connection, theirs = Pipe()
+        ends = theirs.fileno(), self._file
+        code = f"from srd_edge.runtime.captioning_process import serve; serve{ends}"
+        environment = {"OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"} | os.environ
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", code],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # results go to ours
+            pass_fds=ends,
+            env=environment,
+            start_new_session=True,  # Ctrl-C ends us, and that ends it
+        )
+        theirs.close()
+        self._end = weakref.finalize(self, _end, self._connection, self._process, self._file)
+        self._send(opening)
+        opened: Opened = self._receive()
+        self.provider, self.fallback = opened.provider, opened.fallback
 
     @property
     def spare_s(self) -> float:
-        """The most that this caller was woken too late by, of its last wakings."""
-        return min(max(self._late_s), self._most_spare_s)
+        """A quarter more than the most that this caller was woken too late by, of late."""
+        return min(_SAFETY * max(self._late_s), self._most_spare_s)
 
-    def begin(self, work: Callable[[], T]) -> None:
-        assert self._future is None, "one piece of work at a time"
-        self._future = self._thread.submit(lambda: (work(), self._clock()))
+    def costs(self, frames: int = 1) -> StageCosts:
+        return self._costs[frames]
 
-    def wait(self, until_s: float) -> T | None:
-        assert self._future is not None, "nothing to wait for"
-        asked_s = self._clock()
-        due_s = until_s - self.spare_s
-        patience_s = None if due_s == float("inf") else max(due_s - asked_s, 0.0)
-        if not futures.wait([self._future], patience_s).done:
-            self._late_s.append(self._clock() - max(due_s, asked_s))
+    def begin(self, frames: Sequence[Frame], timer: FrameTimer) -> Sequence[Frame]:
+        with timer.stage(HAND_OVER):
+            shown = tuple(Shown(frame.index, frame.time_s, frame.pixels.shape) for frame in frames)
+            kept = self._copied(frames, shown)
+            self._send(Asked(shown, timer.start_s, self.spare_s))
+        self._begun = len(frames), time.perf_counter()
+        return kept
+
+    def wait(self, until_s: float) -> list[Result] | None:
+        assert self._begun is not None, "nothing to wait for"
+        asked_s, due_s = time.perf_counter(), until_s - self.spare_s
+        patience_s = None if until_s == _NEVER_S else max(due_s - asked_s, 0.0)
+        if patience_s is not None and self.spare_s == self._most_spare_s:
+            patience_s = 0.0
+            self._late_s.append(0.0)  # or what was too late once would never be forgotten
+        if not self._connection.poll(patience_s):
+            if patience_s:
+                self._woken(due_s, until_s)
             return None
-        future, self._future = self._future, None
-        work, done_s = future.result()
-        self._late_s.append(self._clock() - max(done_s, asked_s))
-        return work
+        (count, begun_s), self._begun = self._begun, None
+        told: Told = self._receive()
+        if told.done_s > asked_s:
+            self._woken(told.done_s, until_s)
+        self._costs[count].learn(WHOLE, (told.done_s - begun_s) * 1e3)
+        return told.results
+
+    def undefended(self, frame: Frame) -> str:
+        shown = (Shown(frame.index, frame.time_s, frame.pixels.shape),)
+        self._copied([frame], shown)
+        self._send(Asked(shown, None))
+        caption: str = self._receive()
+        return caption
+
+    def _woken(self, due_s: float, until_s: float) -> None:
+        """Learn from having been woken now; a frame that was missed for it ends all sleep a while."""
+        now_s = time.perf_counter()
+        self._late_s.append(now_s - due_s if now_s <= until_s else self._most_spare_s)
+
+    def _copied(self, frames: Sequence[Frame], shown: Sequence[Shown]) -> list[Frame]:
+        """The frames in the common memory."""
+        size = sum(frame.pixels.size for frame in frames)
+        if self._memory is None or len(self._memory) < size:
+            os.ftruncate(self._file, size)
+            self._memory = mmap.mmap(self._file, size)
+        kept = frames_in(self._memory, shown)
+        for frame, copy in zip(frames, kept, strict=True):
+            np.copyto(copy.pixels, frame.pixels)
+        return kept
+
+    def _send(self, message: Opening | Asked) -> None:
+        try:
+            self._connection.send(message)
+        except OSError as error:
+            self._gone(error)
+
+    def _receive(self) -> Any:
+        try:
+            answer: Answer = self._connection.recv()
+        except (EOFError, OSError) as error:
+            self._gone(error)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def _gone(self, error: Exception) -> NoReturn:
+        self._connection.close()
+        status = self._process.wait()
+        raise RunError(
+            expected="an answer from the process that captions",
+            found=f"that it ended with status {status}",
+            do="see what it printed; -9 is mostly too little memory",
+        ) from error
+
+
+def _end(connection: Connection[Any, Any], process: subprocess.Popen[bytes], memory: int) -> None:
+    """It ends by itself when nobody is there to ask; a call of a model is waited for."""
+    connection.close()
+    os.close(memory)
+    try:
+        process.wait(_FAREWELL_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

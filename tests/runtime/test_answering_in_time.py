@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from srd_edge import Defender, Frame, Result
+from srd_edge import Defender, Frame
 from srd_edge.kernels.actions import DEFAULT_TABLE
 from srd_edge.kernels.frames import Pixels
 from srd_edge.runtime import captioning as captioning_module
@@ -118,9 +118,8 @@ def checked(bundle: Bundle, **changes: Any) -> Bundle:
 
 def metered(bundle: Bundle, clock: Clock, budget_ms: float, **options: Any) -> Defender:
     """Takes the time that the clock says, and nothing goes on behind the frames."""
-    worker = AtOnce[list[Result]]()
     budget = LatencyBudget(budget_ms)
-    return Defender(bundle, budget=budget, clock=clock, worker=worker, **options)
+    return Defender(bundle, budget=budget, clock=clock, worker=AtOnce, **options)
 
 
 def timed(bundle: Bundle, clock: Clock, budget_ms: float) -> Defender:
@@ -204,7 +203,7 @@ def test_a_slow_check_does_not_hold_every_frame_after_it(
     limits: dict[str, Any],
 ) -> None:
     defender = timed(checked(bundle, **limits, retries=0), clock, 100)
-    reference = defender._pipeline._check.reference._captioner  # type: ignore[union-attr]
+    reference = defender._worker.pipeline._check.reference._captioner  # type: ignore[attr-defined]
     metered = type(reference)
     name = {"examine": "log_probability", "answer": "generate"}[stage]
     work: Callable[..., Any] = getattr(metered, name)

@@ -96,9 +96,8 @@ def picture(seed: int = 0, size: tuple[int, int] = (40, 60)) -> Pixels:
 
 def metered(bundle: Bundle, clock: Clock, budget_ms: float, **options: Any) -> Defender:
     """Takes the time that the clock says, and nothing goes on behind the frames."""
-    worker = AtOnce[list[Result]]()
     budget = LatencyBudget(budget_ms)
-    return Defender(bundle, budget=budget, clock=clock, worker=worker, **options)
+    return Defender(bundle, budget=budget, clock=clock, worker=AtOnce, **options)
 
 
 def timed(bundle: Bundle, clock: Clock, wanted: tuple[int, ...], budget_ms: float) -> Defender:

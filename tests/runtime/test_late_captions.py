@@ -2,41 +2,45 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from srd_edge import Defender, Frame, Result
 from srd_edge.kernels.frames import Pixels
-from srd_edge.runtime.budget import LatencyBudget
+from srd_edge.runtime.budget import FrameTimer, LatencyBudget
 from srd_edge.runtime.bundle import Bundle, read_bundle
-from srd_edge.runtime.workers import OnThread
+from srd_edge.runtime.pipeline import Pipeline
+from srd_edge.runtime.workers import AtOnce, OnProcess
 
 FOR_EVER = float("inf")
 HOURS = LatencyBudget(1e7)
 
 
-class Slow:
+class Slow(AtOnce):
     """Does its work when it has been waited for ``waits`` times in vain; once asked in earnest."""
 
-    runs_over = True
-    spare_s = 0.0
+    runs_over = True  # type: ignore[misc]
 
-    def __init__(self, *waits: int) -> None:
+    def __init__(self, pipeline: Pipeline, waits: Sequence[int]) -> None:
+        super().__init__(pipeline)
         self._waits, self._left = list(waits), 0
 
-    def begin(self, work: Callable[[], list[Result]]) -> None:
-        self._work, self._left = work, self._waits.pop(0) if self._waits else 0
+    def begin(self, frames: Sequence[Frame], timer: FrameTimer) -> Sequence[Frame]:
+        self._left = self._waits.pop(0) if self._waits else 0
+        copies = [replace(frame, pixels=frame.pixels.copy()) for frame in frames]
+        return super().begin(copies, timer)
 
-    def wait(self, until_s: float) -> list[Result] | None:
+    def wait(self, until_s: float) -> list[Result] | None:  # type: ignore[override]
         if self._left and until_s != FOR_EVER:
             self._left -= 1
             return None
-        return self._work()
+        return super().wait(until_s)
 
 
 @pytest.fixture
@@ -50,7 +54,11 @@ def picture(seed: int) -> Pixels:
 
 def slow(bundle: Bundle, *waits: int, gate_level: float | None = None) -> Defender:
     return Defender(
-        bundle, budget=HOURS, worker=Slow(*waits), gate_level=gate_level, provider="cpu"
+        bundle,
+        budget=HOURS,
+        worker=lambda pipeline: Slow(pipeline, waits),
+        gate_level=gate_level,
+        provider="cpu",
     )
 
 
@@ -141,7 +149,7 @@ def test_an_error_of_a_late_frame_is_told_and_the_next_is_captioned(
     defender = slow(bundle, 1)
     with monkeypatch.context() as patched:
         defender.caption(Frame(picture(0), 0))
-        patched.setattr(defender._pipeline, "_captioner", None)
+        patched.setattr(defender._worker.pipeline, "_captioner", None)  # type: ignore[attr-defined]
         with pytest.raises(AttributeError):
             defender.caption(Frame(picture(1), 1))
     assert defender.caption(Frame(picture(2), 2)).caption == captions[2]
@@ -149,7 +157,12 @@ def test_an_error_of_a_late_frame_is_told_and_the_next_is_captioned(
 
 def test_what_there_is_no_time_for_is_made_whole(bundle: Bundle) -> None:
     unhurried = Defender(bundle, provider="cpu").caption(picture(0))
-    hurried = Defender(bundle, budget=LatencyBudget(1e-3), worker=Slow(), provider="cpu")
+    hurried = Defender(
+        bundle,
+        budget=LatencyBudget(1e-3),
+        worker=lambda pipeline: Slow(pipeline, ()),
+        provider="cpu",
+    )
     result = hurried.caption(picture(0))
     assert (result.caption, result.actions, result.degraded) == (
         unhurried.caption,
@@ -159,25 +172,18 @@ def test_what_there_is_no_time_for_is_made_whole(bundle: Bundle) -> None:
     assert result.within_budget is False
 
 
-def test_on_a_real_thread_a_caption_comes_with_its_age(
-    bundle: Bundle, captions: list[str | None], monkeypatch: pytest.MonkeyPatch
+def test_on_a_process_of_its_own_a_caption_comes_with_its_age(
+    bundle: Bundle, captions: list[str | None]
 ) -> None:
-    defender = Defender(bundle, budget=LatencyBudget(1), provider="cpu")
-    assert isinstance(defender._worker, OnThread)
-    may_begin, work = threading.Event(), defender._pipeline.captions
-
-    def when_it_may(*arguments: Any) -> list[Result]:
-        assert may_begin.wait(60)
-        return work(*arguments)
-
-    monkeypatch.setattr(defender._pipeline, "captions", when_it_may)
-    first = defender.caption(Frame(picture(0), 0))
-    assert told(first) == ("held", None, None, ("caption",))
-    may_begin.set()
-    defender._on_time.finish()
-    may_begin.clear()
-    second = defender.caption(Frame(picture(1), 7))
-    assert told(second) == ("held", captions[0], 7, ("caption",))
-    third = defender.caption(Frame(picture(2), 8))
-    assert told(third) == ("held", captions[0], 8, ("frame_rate",))
-    may_begin.set()
+    defender = Defender(bundle, budget=LatencyBudget(1e-3), provider="cpu")
+    assert isinstance(defender._worker, OnProcess)
+    pid = defender._worker._process.pid
+    expected = [
+        (0, ("held", None, None, ("caption",))),
+        (7, ("held", captions[0], 7, ("caption",))),
+    ]
+    for index, outcome in expected:
+        os.kill(pid, signal.SIGSTOP)
+        assert told(defender.caption(Frame(picture(index), index))) == outcome
+        os.kill(pid, signal.SIGCONT)
+        defender._on_time.finish()

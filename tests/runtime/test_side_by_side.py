@@ -14,10 +14,9 @@ import pytest
 from srd_edge import Defender, Frame, Result
 from srd_edge.kernels.actions import DEFAULT_TABLE
 from srd_edge.kernels.frames import Pixels
-from srd_edge.runtime.budget import LatencyBudget
+from srd_edge.runtime.budget import WHOLE, LatencyBudget
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.captioning import Generated, OnnxCaptioner
-from srd_edge.runtime.pipeline import WHOLE
 from srd_edge.runtime.records import Observation
 from srd_edge.runtime.side_by_side import apart, together
 from srd_edge.runtime.workers import AtOnce
@@ -158,16 +157,15 @@ def test_only_what_has_changed_is_captioned(bundle: Bundle) -> None:
 def test_so_many_at_once_as_the_budget_allows(
     bundle: Bundle, whole_ms: float | None, at_once: int
 ) -> None:
-    worker = AtOnce[list[Result]]()
-    defender = Defender(bundle, budget=LatencyBudget(50), worker=worker, clock=lambda: 0.0)
+    defender = Defender(bundle, budget=LatencyBudget(50), worker=AtOnce, clock=lambda: 0.0)
     if whole_ms is not None:
-        defender._pipeline.costs(4).learn(WHOLE, whole_ms)
+        defender._worker.costs(4).learn(WHOLE, whole_ms)
     results = defender.captions({n: Frame(picture(n), 0) for n in range(4)})
     expected = [at_once] * at_once + [1] * (4 - at_once)
     assert [results[n].side_by_side for n in range(4)] == expected
     if at_once < 4:
         # What is refused is doubted, so that it is tried again some day.
-        assert defender._pipeline.costs(4).means_ms[WHOLE] == pytest.approx(90)
+        assert defender._worker.costs(4).means_ms[WHOLE] == pytest.approx(90)
 
 
 def test_beams_are_made_one_after_the_other(bundle: Bundle) -> None:

@@ -1,74 +1,222 @@
-"""Work on a thread that need not be waited for, and work that is done at once."""
+"""Captions made by the caller, and by a process that need not be waited for."""
 
 from __future__ import annotations
 
-import threading
+import gc
+import os
+import pickle
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from srd_edge.runtime.workers import AtOnce, OnThread
+from srd_edge import Defender, Frame, Result
+from srd_edge.errors import BundleError, RunError, SrdEdgeError
+from srd_edge.kernels.frames import Pixels
+from srd_edge.runtime.budget import FrameTimer, LatencyBudget
+from srd_edge.runtime.bundle import read_bundle
+from srd_edge.runtime.captioning_process import Opening
+from srd_edge.runtime.pipeline import Pipeline
+from srd_edge.runtime.workers import AtOnce, OnProcess, Worker
 
 FOR_EVER = float("inf")
-SOON_S = 0.02
+HOURS_MS = 1e7
+PATIENCE_S = 60.0
 
 
-def test_at_once_is_done_by_the_caller_whatever_the_deadline() -> None:
-    worker, threads = AtOnce[str](), list[threading.Thread]()
-
-    def work() -> str:
-        threads.append(threading.current_thread())
-        return "done"
-
-    worker.begin(work)
-    assert worker.wait(-1.0) == "done"
-    assert threads == [threading.current_thread()]
-    assert (worker.runs_over, worker.spare_s) == (False, 0)
+def picture(seed: int, size: tuple[int, int] = (40, 60)) -> Pixels:
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
 
 
-def test_what_is_not_done_in_time_is_there_later() -> None:
-    worker, finish = OnThread[str](), threading.Event()
-    worker.begin(lambda: f"done {finish.wait()}")
-    for patience_s in (SOON_S, 0.0, -5.0):
-        asked_s = time.perf_counter()
-        assert worker.wait(asked_s + patience_s) is None
-    finish.set()
-    assert worker.wait(FOR_EVER) == "done True"
-    worker.begin(lambda: "next")
-    assert worker.wait(FOR_EVER) == "next"
+def frames(*seeds: int) -> list[Frame]:
+    """Of different sizes, growing."""
+    return [Frame(picture(seed, (40 + 9 * seed, 60 + seed)), seed, seed / 10) for seed in seeds]
 
 
-def test_one_thread_does_it_all_and_not_the_callers() -> None:
-    worker, threads = OnThread[None](), set[threading.Thread]()
-    for _ in range(5):
-        worker.begin(lambda: threads.add(threading.current_thread()))
-        worker.wait(FOR_EVER)
-    assert len(threads) == 1
-    assert threading.current_thread() not in threads
+def timer(worker: Worker, count: int, budget_ms: float = HOURS_MS) -> FrameTimer:
+    return FrameTimer(LatencyBudget(budget_ms), worker.costs(count), runs_over=worker.runs_over)
 
 
-@pytest.mark.parametrize("worker", [AtOnce[None](), OnThread[None]()], ids=["at once", "thread"])
-def test_what_the_work_raised_is_raised_and_the_next_is_done(worker: Any) -> None:
-    def fail() -> None:
-        raise TimeoutError("of the work's own")
-
-    for _ in range(2):
-        worker.begin(fail)
-        with pytest.raises(TimeoutError, match="of the work's own"):
-            worker.wait(FOR_EVER)
-    worker.begin(lambda: "well")
-    assert worker.wait(FOR_EVER) == "well"
+def opening(bundle: Path, budget_ms: float = HOURS_MS) -> Opening:
+    return Opening(str(bundle), budget_ms, defend=True, check=True, provider="cpu", strict=False)
 
 
-def test_a_caller_that_is_woken_late_asks_to_be_woken_earlier() -> None:
-    ticks = iter([0.0, 1.0, 1.25, 5.0, 5.5, 5.75, 9.0, 9.5])
-    worker = OnThread[str](lambda: next(ticks), most_spare_s=0.5)
-    first_guess_s = worker.spare_s
-    assert 0 < first_guess_s < 0.01
-    finish = threading.Event()
-    # Asked at 0 for a caption by 0.001: it is 1 by the clock when nothing has come.
-    worker.begin(lambda: str(finish.wait()))
-    assert worker.wait(0.001) is None
-    assert worker.spare_s == 0.5, "more than the most that is kept"
-    finish.set()
+@pytest.fixture
+def on_process(toy_bundle: Path) -> OnProcess:
+    return OnProcess(opening(toy_bundle))
+
+
+@pytest.fixture
+def at_once(toy_bundle: Path) -> AtOnce:
+    return AtOnce(Pipeline(read_bundle(toy_bundle), provider="cpu"))
+
+
+def said(results: list[Result] | None) -> list[dict[str, Any]]:
+    """Everything but times."""
+    assert results is not None
+    told = [result.to_json() for result in results]
+    return [{key: value for key, value in one.items() if not key.endswith("_ms")} for one in told]
+
+
+def is_there(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def handles_open() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def gone(pid: int) -> bool:
+    deadline_s = time.monotonic() + PATIENCE_S
+    while is_there(pid) and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    return not is_there(pid)
+
+
+def test_a_process_says_what_the_caller_would(on_process: OnProcess, at_once: AtOnce) -> None:
+    assert (on_process.provider, on_process.fallback) == (at_once.provider, at_once.fallback)
+    for shown in (frames(0), frames(3), frames(1), frames(2, 5, 4)):
+        both: list[Worker] = [on_process, at_once]
+        told = []
+        for worker in both:
+            kept = worker.begin(shown, timer(worker, len(shown)))
+            for frame, copy in zip(shown, kept, strict=True):
+                assert np.array_equal(frame.pixels, copy.pixels)
+            told.append(worker.wait(FOR_EVER))
+        mine, theirs = told
+        assert said(mine) == said(theirs)
+        assert mine is not None
+        assert theirs is not None
+        for one, other in zip(mine, theirs, strict=True):
+            assert one.decision is not None
+            assert other.decision is not None
+            assert np.array_equal(one.decision.q_values, other.decision.q_values)
+            assert set(one.stage_ms) == set(other.stage_ms)
+        assert on_process.undefended(shown[0]) == at_once.undefended(shown[0])
+
+
+def test_what_is_not_done_in_time_is_there_later(on_process: OnProcess, at_once: AtOnce) -> None:
+    (frame,) = frames(1)
+    buffer = frame.pixels.copy()
+    os.kill(on_process._process.pid, signal.SIGSTOP)
+    on_process.begin([Frame(buffer, 1, 0.1)], timer(on_process, 1))
+    buffer[:] = 0  # the caller has the next frame there
+    for patience_s in (-1.0, 0.02):
+        assert on_process.wait(time.perf_counter() + patience_s) is None
+    os.kill(on_process._process.pid, signal.SIGCONT)
+    at_once.begin([frame], timer(at_once, 1))
+    assert said(on_process.wait(FOR_EVER)) == said(at_once.wait(FOR_EVER))
+
+
+def test_beyond_the_deadline_a_caption_is_made_whole(toy_bundle: Path, at_once: AtOnce) -> None:
+    worker = OnProcess(opening(toy_bundle, budget_ms=1e-3))
+    worker.begin(frames(2), timer(worker, 1, 1e-3))
+    late = worker.wait(FOR_EVER)
+    at_once.begin(frames(2), timer(at_once, 1))
+    assert said(late) == said(at_once.wait(FOR_EVER))
+
+
+def test_a_caller_that_is_woken_late_asks_to_be_woken_earlier(
+    on_process: OnProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 0 < on_process.spare_s < 0.01
+    os.kill(on_process._process.pid, signal.SIGSTOP)
+    on_process.begin(frames(0), timer(on_process, 1))
+    poll = on_process._connection.poll
+
+    def overslept(patience_s: float | None = None) -> bool:
+        time.sleep(0.05)
+        return bool(poll(0.0 if patience_s is not None else None))
+
+    monkeypatch.setattr(on_process._connection, "poll", overslept)
+    assert on_process.wait(time.perf_counter() + 0.01) is None
+    assert on_process.spare_s > 0.04
+    os.kill(on_process._process.pid, signal.SIGCONT)
+    assert on_process.wait(FOR_EVER) is not None
+
+
+def test_no_more_is_kept_to_spare_than_leaves_a_while_to_sleep(toy_bundle: Path) -> None:
+    worker = OnProcess(opening(toy_bundle, budget_ms=20))
+    worker._late_s.append(1.0)
+    assert worker.spare_s == pytest.approx(0.01)
+    # Then nobody sleeps, until it has been forgotten.
+    os.kill(worker._process.pid, signal.SIGSTOP)
+    worker.begin(frames(0), timer(worker, 1, 20))
+    waits = 0
+    while worker.spare_s == pytest.approx(0.01):
+        assert worker.wait(time.perf_counter() + 100) is None
+        waits += 1
+    assert waits == worker._late_s.maxlen
+    os.kill(worker._process.pid, signal.SIGCONT)
+
+
+def test_what_cannot_be_opened_is_refused_as_by_the_caller(tmp_path: Path) -> None:
+    with pytest.raises(BundleError) as here:
+        read_bundle(tmp_path)
+    with pytest.raises(BundleError) as there:
+        OnProcess(opening(tmp_path))
+    assert str(there.value) == str(here.value)
+    assert there.value.exit_code == 3
+
+
+def test_errors_come_through_whole() -> None:
+    error = BundleError(expected="one thing", found="another", do="this")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is BundleError
+    assert str(again) == str(error)
+    assert (again.expected, again.found, again.do) == ("one thing", "another", "this")
+    assert isinstance(again, SrdEdgeError)
+
+
+def test_a_process_that_is_killed_is_told_of_in_a_line(on_process: OnProcess) -> None:
+    on_process.begin(frames(0), timer(on_process, 1))
+    on_process.wait(FOR_EVER)
+    on_process._process.kill()
+    on_process._process.wait()
+    with pytest.raises(RunError, match="ended with status -9") as caught:
+        on_process.begin(frames(0), timer(on_process, 1))
+        on_process.wait(FOR_EVER)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_process_ends_with_its_defender_and_not_with_ctrl_c(toy_bundle: Path) -> None:
+    budget = LatencyBudget(HOURS_MS)
+    defender = Defender(read_bundle(toy_bundle), budget=budget, provider="cpu")
+    assert isinstance(defender._worker, OnProcess)
+    pid = defender._worker._process.pid
+    assert defender.caption(picture(0)).caption
+    assert os.getsid(pid) != os.getsid(0)
+    handles = handles_open()
+    for seed in range(5):
+        defender.caption(picture(seed))
+    assert handles_open() == handles
+    del defender
+    gc.collect()
+    assert gone(pid)
+    assert handles_open() < handles
+
+
+def test_a_process_does_not_outlive_a_caller_that_is_killed(toy_bundle: Path) -> None:
+    script = (
+        "import sys, time; from srd_edge import Defender;"
+        "defender = Defender.load(sys.argv[1], budget_ms=1e7, provider='cpu');"
+        "print(defender._worker._process.pid, flush=True); time.sleep(600)"
+    )
+    caller = subprocess.Popen(
+        [sys.executable, "-P", "-c", script, str(toy_bundle)], stdout=subprocess.PIPE
+    )
+    assert caller.stdout is not None
+    pid = int(caller.stdout.readline())
+    assert is_there(pid)
+    caller.kill()
+    caller.wait()
+    caller.stdout.close()
+    assert gone(pid)
