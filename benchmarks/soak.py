@@ -20,6 +20,7 @@ is 1 where something grew, or a run ended by itself.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -96,6 +97,17 @@ class Leg:
 
 
 def in_use(pid: int) -> Sample:
+    """What a process and those that it has started hold now."""
+    parts = [held_by(pid)]
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            about = (process / "stat").read_text(encoding="utf-8").rpartition(") ")[2].split()
+            if int(about[1]) == pid:
+                parts.append(held_by(int(process.name)))
+    return {kind: round(sum(part[kind] for part in parts), 2) for kind in parts[0]}
+
+
+def held_by(pid: int) -> Sample:
     """What a process holds now, from /proc; memory in MB."""
     proc = Path("/proc") / str(pid)
     lines = (proc / "smaps_rollup").read_text(encoding="ascii").splitlines()[1:]

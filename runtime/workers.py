@@ -188,7 +188,7 @@ class OnProcess:
         return caption
 
     def _woken(self, due_s: float, until_s: float) -> None:
-        """Learn from having been woken now; a frame that was missed for it ends all sleep a while."""
+        """Learn from having been woken now; one frame missed for it ends all sleep for a while."""
         now_s = time.perf_counter()
         self._late_s.append(now_s - due_s if now_s <= until_s else self._most_spare_s)
 
