@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import weakref
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, Pipe
 from typing import Any, Final, NoReturn, Protocol
@@ -36,7 +36,7 @@ from srd_edge.runtime.pipeline import Pipeline
 from srd_edge.runtime.records import Result
 
 _NEVER_S: Final = float("inf")
-_WAKINGS_KEPT: Final = 500
+_WAKINGS: Final = 1000
 _FIRST_GUESS_S: Final = 0.5e-3
 _SAFETY: Final = 1.25
 _MOST_SPARE: Final = 0.5
@@ -104,6 +104,26 @@ class AtOnce:
         return self.pipeline.captions(*self._begun)
 
 
+class Worst:
+    """The largest of the last thousand values or more, at most two thousand.
+
+    Args:
+        first: counts as one of them.
+    """
+
+    def __init__(self, first: float) -> None:
+        self._before, self._now, self._count = first, 0.0, 0
+
+    @property
+    def value(self) -> float:
+        return max(self._before, self._now)
+
+    def add(self, value: float) -> None:
+        self._now, self._count = max(self._now, value), self._count + 1
+        if self._count == _WAKINGS:
+            self._before, self._now, self._count = self._now, 0.0, 0
+
+
 class OnProcess:
     """A process of its own does the work (``srd_edge.runtime.captioning_process``).
 
@@ -124,7 +144,7 @@ class OnProcess:
     def __init__(self, opening: Opening) -> None:
         self._most_spare_s = _MOST_SPARE * opening.budget_ms / 1e3
         self._costs = defaultdict[int, StageCosts](StageCosts)
-        self._late_s = deque([_FIRST_GUESS_S], maxlen=_WAKINGS_KEPT)
+        self._late_s = Worst(_FIRST_GUESS_S)
         self._begun: tuple[int, float] | None = None
         self._file = os.memfd_create("srd-edge")
         self._memory: mmap.mmap | None = None
@@ -149,7 +169,7 @@ class OnProcess:
     @property
     def spare_s(self) -> float:
         """A quarter more than the most that this caller was woken too late by, of late."""
-        return min(_SAFETY * max(self._late_s), self._most_spare_s)
+        return min(_SAFETY * self._late_s.value, self._most_spare_s)
 
     def costs(self, frames: int = 1) -> StageCosts:
         return self._costs[frames]
@@ -168,7 +188,7 @@ class OnProcess:
         patience_s = None if until_s == _NEVER_S else max(due_s - asked_s, 0.0)
         if patience_s is not None and self.spare_s == self._most_spare_s:
             patience_s = 0.0
-            self._late_s.append(0.0)  # or what was too late once would never be forgotten
+            self._late_s.add(0.0)  # or what was too late once would never be forgotten
         if not self._connection.poll(patience_s):
             if patience_s:
                 self._woken(due_s, until_s)
@@ -190,7 +210,7 @@ class OnProcess:
     def _woken(self, due_s: float, until_s: float) -> None:
         """Learn from having been woken now; one frame missed for it ends all sleep for a while."""
         now_s = time.perf_counter()
-        self._late_s.append(now_s - due_s if now_s <= until_s else self._most_spare_s)
+        self._late_s.add(now_s - due_s if now_s <= until_s else self._most_spare_s)
 
     def _copied(self, frames: Sequence[Frame], shown: Sequence[Shown]) -> list[Frame]:
         """The frames in the common memory."""
