@@ -1,7 +1,11 @@
-"""The built-in clip at the size of a real camera's picture, for what depends on the size."""
+"""The built-in clip at the size of a real camera's picture, for what depends on the size.
+
+python benchmarks/enlarged.py CLIP.mp4 [WIDTHxHEIGHT]
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,3 +37,8 @@ def enlarged_clip(path: Path, width: int, height: int) -> Path:
         writer.write(image)
     writer.release()
     return path
+
+
+if __name__ == "__main__":
+    width, height = map(int, (sys.argv[2] if len(sys.argv) > 2 else "1280x720").split("x"))
+    enlarged_clip(Path(sys.argv[1]), width, height)

@@ -162,14 +162,21 @@ def table(report: Mapping[str, Any]) -> Table:
 
 def _ours(config: BenchConfig, scene: Frame) -> dict[str, Contestant]:
     def opened(*, defend: bool = True, gate: float | None = None) -> Contestant:
-        return Defender.load(
+        defender = Defender.load(
             config.bundle,
             budget_ms=config.budget_ms,
             gate_level=gate,
             provider=config.provider,
             strict=config.strict,
             defend=defend,
-        ).caption
+        )
+
+        def caption(frame: Frame) -> Result:
+            result = defender.caption(frame)
+            defender.rest()
+            return result
+
+        return caption
 
     ours = {DEFENDED: opened(), UNDEFENDED: opened(defend=False)}
     if config.gate is not None:

@@ -182,6 +182,10 @@ class Defender:
             due, timer = due[count:], self._timer()
         return {source: results[source] for source in shown}
 
+    def rest(self) -> None:
+        """Wait for captions that are late: between frames that come when they are asked for."""
+        self._on_time.finish()
+
     def _timer(self) -> FrameTimer:
         return FrameTimer(
             self._budget,

@@ -26,6 +26,9 @@ class Captioner(Protocol):
     ) -> Mapping[int, Result]:
         """Caption a frame of each source, by source; each by what is known of its own alone."""
 
+    def rest(self) -> None:
+        """Between frames that come when they are asked for: finish what was not done in time."""
+
     def forget(self, source: int = 0) -> None:
         """Drop what is known of a source's earlier frames: the next is from another file."""
 
@@ -59,6 +62,8 @@ def captioned(
             if source.files > 1:
                 result = replace(result, source=sourced.file)
             yield sourced.frame, result
+        if not source.live:
+            defender.rest()
 
 
 def run(

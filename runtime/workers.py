@@ -37,6 +37,8 @@ from srd_edge.runtime.records import Result
 
 _NEVER_S: Final = float("inf")
 _WAKINGS: Final = 1000
+_SHORTEST_S: Final = 0.25
+_LONGEST_S: Final = 30.0
 _FIRST_GUESS_S: Final = 0.5e-3
 _SAFETY: Final = 1.25
 _MOST_SPARE: Final = 0.5
@@ -124,13 +126,36 @@ class Worst:
             self._before, self._now, self._count = self._now, 0.0, 0
 
 
+class Vigil:
+    """A while without sleep, after a deadline was slept through.
+
+    A quarter of a second at first; twice as long each time that the next one is slept through soon
+    after, and half as long where that is long ago.
+    """
+
+    def __init__(self) -> None:
+        self._length_s, self._began_s = _SHORTEST_S, -_NEVER_S
+
+    def lasts(self, now_s: float) -> bool:
+        return now_s < self._began_s + self._length_s
+
+    def begin(self, now_s: float) -> None:
+        ago_s = now_s - self._began_s
+        if ago_s < 4 * self._length_s:
+            self._length_s = min(2 * self._length_s, _LONGEST_S)
+        elif ago_s > 16 * self._length_s:
+            self._length_s = max(self._length_s / 2, _SHORTEST_S)
+        self._began_s = now_s
+
+
 class OnProcess:
     """A process of its own does the work (``srd_edge.runtime.captioning_process``).
 
     Whoever sleeps until a deadline is woken after it: by a tenth of a millisecond on an idle
     machine, by several where other processes want its cores. So it is learned how late that was,
-    and so much is kept to spare. Where that is more than half of the budget, nobody sleeps at all:
-    what is said of a frame is known when the next one comes.
+    and so much is kept to spare, at most half of the budget. Where a frame was missed for it all
+    the same, nobody sleeps for a while, and for longer where that happens often: what is said of a
+    frame is known when the next one comes.
 
     Args:
         opening: what the process opens.
@@ -145,6 +170,7 @@ class OnProcess:
         self._most_spare_s = _MOST_SPARE * opening.budget_ms / 1e3
         self._costs = defaultdict[int, StageCosts](StageCosts)
         self._late_s = Worst(_FIRST_GUESS_S)
+        self._vigil = Vigil()
         self._begun: tuple[int, float] | None = None
         self._file = os.memfd_create("srd-edge")
         self._memory: mmap.mmap | None = None
@@ -186,9 +212,8 @@ class OnProcess:
         assert self._begun is not None, "nothing to wait for"
         asked_s, due_s = time.perf_counter(), until_s - self.spare_s
         patience_s = None if until_s == _NEVER_S else max(due_s - asked_s, 0.0)
-        if patience_s is not None and self.spare_s == self._most_spare_s:
+        if patience_s is not None and self._vigil.lasts(asked_s):
             patience_s = 0.0
-            self._late_s.add(0.0)  # or what was too late once would never be forgotten
         if not self._connection.poll(patience_s):
             if patience_s:
                 self._woken(due_s, until_s)
@@ -208,9 +233,11 @@ class OnProcess:
         return caption
 
     def _woken(self, due_s: float, until_s: float) -> None:
-        """Learn from having been woken now; one frame missed for it ends all sleep for a while."""
+        """Learn from having been woken now."""
         now_s = time.perf_counter()
-        self._late_s.add(now_s - due_s if now_s <= until_s else self._most_spare_s)
+        self._late_s.add(now_s - due_s)
+        if now_s > until_s:
+            self._vigil.begin(now_s)
 
     def _copied(self, frames: Sequence[Frame], shown: Sequence[Shown]) -> list[Frame]:
         """The frames in the common memory."""

@@ -99,6 +99,22 @@ def test_its_age_is_that_of_the_frame_that_it_was_made_of(
     assert told(results[2]) == ("held", captions[1], 1, ("caption",))
 
 
+def test_between_frames_of_a_file_what_is_late_is_waited_for(
+    bundle: Bundle, captions: list[str | None]
+) -> None:
+    defender = slow(bundle, 1, 1, 1)
+    results = []
+    for seed in range(3):
+        results.append(defender.caption(Frame(picture(seed), seed)))
+        defender.rest()
+    assert [told(result)[1:3] for result in results] == [
+        (None, None),
+        (captions[0], 1),
+        (captions[1], 1),
+    ]
+    Defender(bundle, provider="cpu").rest()  # nothing can be late
+
+
 def test_the_caller_may_write_over_a_frame_that_was_held(
     bundle: Bundle, captions: list[str | None]
 ) -> None:

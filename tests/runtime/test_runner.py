@@ -34,8 +34,12 @@ class Brightness:
     before: Callable[[Frame], None] | None = None
     forgotten: int = 0
     forgotten_of: list[int] = field(default_factory=list)
+    rested: int = 0
     captioned_of: list[int] = field(default_factory=list)
     at_once: list[tuple[int, ...]] = field(default_factory=list)
+
+    def rest(self) -> None:
+        self.rested += 1
 
     def forget(self, source: int = 0) -> None:
         self.forgotten += 1

@@ -34,6 +34,9 @@ class Numbering:
     captioned: list[int] = field(default_factory=list)
     forgotten: list[int] = field(default_factory=list)
 
+    def rest(self) -> None:
+        pass
+
     def forget(self, source: int = 0) -> None:
         self.forgotten.append(source)
 
