@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from srd_edge.runtime.bench import (
     UNDEFENDED,
     BenchConfig,
     _before,
+    _in_turn,
     _ratios,
     bench,
 )
@@ -115,6 +118,15 @@ def test_every_contestant_goes_first_in_turn(toy_bundle: Path) -> None:
     # Of four contestants, two are ours: the peers swap places where b goes first.
     assert order == ["a", "b", "a", "b", "a", "b", "b", "a"]
     assert done == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_every_contestant_goes_after_each_as_often_as_before_it(count: int) -> None:
+    names = "abcd"[:count]
+    rounds = [_in_turn(names, number) for number in range(2 * count)]
+    assert Counter(order[0] for order in rounds) == dict.fromkeys(names, 2)
+    after = Counter(pair for order in rounds for pair in pairwise(order))
+    assert all(after[one, other] == after[other, one] for one, other in combinations(names, 2))
 
 
 def test_a_ratio_is_of_the_same_frame() -> None:
