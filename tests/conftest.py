@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from srd_edge import cli
 from srd_edge.runtime.graphs import Graph, Value
+from tests.command_line import Outcome
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -244,3 +246,19 @@ def _with_fixed_cache(
     )
     write_bundle(target, manifest, {**files, graph.name: graph, **more})
     return target
+
+
+@pytest.fixture
+def srd_edge(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Outcome]:
+    """The command in this process."""
+
+    def call(*arguments: str | Path) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["srd-edge", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        captured = capsys.readouterr()
+        return Outcome(int(stopped.value.code or 0), captured.out, captured.err)
+
+    return call

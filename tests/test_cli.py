@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
-import signal
 import struct
-import subprocess
 import sys
-import threading
-import time
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,62 +18,13 @@ import pytest
 from srd_edge import cli
 from srd_edge.errors import SourceError
 from srd_edge.runtime import run_stage
-
-COMMAND = (sys.executable, "-P", "-c", "from srd_edge.cli import main; main()")
-CODECS = {".webm": "VP80", ".mp4": "mp4v", ".avi": "MJPG"}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def results(self) -> list[dict[str, Any]]:
-        return parsed(self.out)
-
-
-SrdEdge = Callable[..., Outcome]
-
-
-def parsed(text: str) -> list[dict[str, Any]]:
-    assert text == "" or text.endswith("\n")
-    return [json.loads(line) for line in text.splitlines()]
-
-
-@pytest.fixture
-def srd_edge(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Outcome]:
-    """The command in this process."""
-
-    def call(*arguments: str | Path) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["srd-edge", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        captured = capsys.readouterr()
-        return Outcome(int(stopped.value.code or 0), captured.out, captured.err)
-
-    return call
-
-
-def write_clip(path: Path, frames: int = 10, size: tuple[int, int] = (48, 32)) -> Path:
-    fourcc = cv2.VideoWriter.fourcc(*CODECS[path.suffix])
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, fourcc, 10.0, size)
-    assert writer.isOpened()
-    rng = np.random.default_rng(0)
-    for _ in range(frames):
-        writer.write(rng.integers(0, 256, (size[1], size[0], 3), np.uint8))
-    writer.release()
-    return path
-
-
-def write_picture(path: Path, picture: Any = None) -> Path:
-    if picture is None:
-        picture = np.random.default_rng(0).integers(0, 256, (24, 30, 3), np.uint8)
-    path.write_bytes(cv2.imencode(path.suffix, picture)[1].tobytes())
-    return path
+from tests.command_line import (
+    SrdEdge,
+    assert_refused,
+    parsed,
+    write_clip,
+    write_picture,
+)
 
 
 def gigantic_png(path: Path) -> Path:
@@ -109,15 +53,6 @@ def no_frames(path: Path) -> Path:
 def empty(path: Path) -> Path:
     path.touch()
     return path
-
-
-def assert_refused(outcome: Outcome, code: int, *words: str) -> None:
-    assert outcome.code == code, outcome.err
-    assert outcome.out == ""
-    (line,) = outcome.err.splitlines()
-    assert line.startswith("srd-edge: error: expected ")
-    for word in (", found ", ": ", *words):
-        assert word in line
 
 
 BAD_SOURCES: list[tuple[str, str, Callable[[Path], object], str]] = [
@@ -472,107 +407,6 @@ def test_debug_shows_the_traceback(
         cli.main()
 
 
-def test_ctrl_c_leaves_whole_lines(toy_bundle: Path, tmp_path: Path) -> None:
-    clip, out = write_clip(tmp_path / "long.avi", frames=4000, size=(32, 32)), tmp_path / "out"
-    arguments = ["run", "--video", str(clip), "--bundle", str(toy_bundle), "-o", str(out)]
-    process = subprocess.Popen(
-        [*COMMAND, *arguments],
-        stderr=subprocess.PIPE,
-        text=True,
-        # A test run in the background ignores SIGINT, and so would its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    give_up = time.monotonic() + 60
-    while not out.exists() or out.stat().st_size < 2000:
-        assert process.poll() is None, "it ended before it could be interrupted"
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert err.splitlines()[-1] == "srd-edge: interrupted"
-    frames = [result["frame"] for result in parsed(out.read_text())]
-    assert frames == list(range(len(frames)))
-    assert 0 < len(frames) < 4000
-
-
-def test_a_killed_run_leaves_whole_lines_and_cues(toy_bundle: Path, tmp_path: Path) -> None:
-    clip = write_clip(tmp_path / "long.avi", frames=4000, size=(32, 32))
-    out, srt = tmp_path / "out.jsonl", tmp_path / "out.srt"
-    run = ("run", "--video", clip, "--bundle", toy_bundle, "-o", out, "--srt", srt, "--quiet")
-    process = subprocess.Popen([*COMMAND, *map(str, run)])
-    give_up = time.monotonic() + 60
-    while not srt.exists() or out.stat().st_size < 20_000:
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
-    process.kill()
-    assert process.wait(timeout=60) == -signal.SIGKILL
-    frames = [result["frame"] for result in parsed(out.read_text())]
-    assert frames == list(range(len(frames)))
-    assert 0 < len(frames) < 4000
-    cues = srt.read_text().split("\n\n")
-    assert cues.pop() == "", "the last cue is whole"
-    for number, cue in enumerate(cues, start=1):
-        lines = cue.split("\n")
-        assert (lines[0], len(lines)) == (str(number), 3)
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_full_disk_ends_the_run(srd_edge: SrdEdge, toy_bundle: Path, tmp_path: Path) -> None:
-    picture = write_picture(tmp_path / "picture.png")
-    run = ("run", "--image", picture, "--bundle", toy_bundle, "--quiet")
-    assert_refused(srd_edge(*run, "-o", "/dev/full"), 1, "No space left", "frame 0")
-
-
-class Receiver(BaseHTTPRequestHandler):
-    taken: ClassVar[list[Any]] = []
-
-    def do_POST(self) -> None:
-        self.taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-def test_results_go_wherever_they_are_asked_for(
-    srd_edge: SrdEdge, toy_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    clip = write_clip(tmp_path / "clip.avi")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        hook = f"http://127.0.0.1:{server.server_port}/"
-        run = ("run", "--video", clip, "--bundle", toy_bundle, "--quiet", "--webhook", hook)
-        only = srd_edge(*run)
-        assert (only.code, only.out, only.err) == (0, "", "")
-        several = srd_edge(*run, "-o", "-", "--srt", tmp_path / "out.srt", "--metrics", "0")
-        server.shutdown()
-    assert several.code == 0
-    assert several.err.startswith("srd-edge: metrics at http://127.0.0.1:")
-    assert [result["frame"] for result in Receiver.taken] == [*range(10), *range(10)]
-    assert Receiver.taken[10:] == several.results
-    assert (tmp_path / "out.srt").read_text().startswith("1\n00:00:00,000 --> ")
-
-
-def test_a_real_process_says_one_line(toy_bundle: Path, tmp_path: Path) -> None:
-    """What libpng and FFmpeg print on their own is only seen on a real standard error."""
-    picture = write_picture(tmp_path / "cut.png", np.zeros((90, 90, 3), np.uint8))
-    picture.write_bytes(picture.read_bytes()[:60])
-    out = tmp_path / "out.jsonl"
-    done = subprocess.run(
-        [*COMMAND, "run", "--image", picture, "--bundle", toy_bundle, "-o", out],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert_refused(Outcome(done.returncode, done.stdout, done.stderr), 4, "cut.png")
-    assert not out.exists()
-
-
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
@@ -598,88 +432,6 @@ def test_an_unexpected_error_is_one_line(
     monkeypatch.setattr(run_stage, "run_stage", fail)
     outcome = srd_edge("run", "--video", "demo")
     assert (outcome.code, outcome.out, outcome.err) == (code, "", line + "\n")
-
-
-def test_a_reader_that_has_seen_enough(toy_bundle: Path, tmp_path: Path) -> None:
-    clip = write_clip(tmp_path / "long.avi", frames=300, size=(32, 32))
-    process = subprocess.Popen(
-        [*COMMAND, "run", "--video", clip, "--bundle", toy_bundle, "--quiet"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    assert json.loads(process.stdout.readline())["frame"] == 0
-    process.stdout.close()
-    assert process.stderr.read() == ""
-    assert process.wait(timeout=60) == 0
-    process.stderr.close()
-
-
-def test_help_loads_no_arrays() -> None:
-    code = "import sys\nfrom srd_edge.cli import cli\ncli(['--help'], standalone_mode=False)\n"
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code + "assert not {'numpy', 'cv2'} & set(sys.modules)"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_the_next_command_can_be_pasted(
-    srd_edge: SrdEdge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    from srd_edge.evaluation import verdicts
-    from srd_edge.export import bundle_export
-    from srd_edge.training import datasets, policy_training
-
-    monkeypatch.setattr(verdicts, "make_judged_victim", lambda *_, **__: None)
-    monkeypatch.setattr(policy_training, "train", lambda *_: None)
-    monkeypatch.setattr(bundle_export, "export_bundle", lambda *_: None)
-    monkeypatch.setattr(datasets, "open_dataset", lambda *_: None)
-    data, out, spec = tmp_path / "my data", tmp_path / "it's out", "badnet:size=21"
-
-    def next_words(*arguments: str | Path) -> list[str]:
-        outcome = srd_edge(*arguments, "--data", data, "-o", out)
-        assert outcome.code == 0, outcome.err
-        return shlex.split(outcome.err.partition("; next: ")[2])
-
-    made = ["--captioner", str(out), "--data", str(data), "--attack", spec]
-    assert next_words("attack", "--captioner", "tiny", "--attack", spec) == [
-        *("srd-edge", "train", *made, "-o", "POLICY")
-    ]
-    given = ("--captioner", "a victim")
-    assert next_words("train", *given, "--attack", spec) == [
-        *("srd-edge", "export", *given, "--policy", str(out), "--data", str(data), "-o", "BUNDLE")
-    ]
-    assert next_words("export", *given, "--policy", tmp_path) == [
-        *("srd-edge", "evaluate", "--bundle", str(out), "--data", str(data))
-    ]
-    assert next_words("export", *given) == [
-        *("srd-edge", "run", "--bundle", str(out), "--video", "demo", "--no-defense")
-    ]
-
-
-def test_a_report_that_cannot_be_written_is_refused_before_measuring(
-    srd_edge: SrdEdge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    from srd_edge.evaluation import suite
-
-    measured: list[object] = []
-    monkeypatch.setattr(suite, "evaluate", measured.append)
-    (tmp_path / "file").touch()
-    for report in (tmp_path / "file", tmp_path / "file" / "report"):
-        assert_refused(srd_edge("evaluate", "-o", report), 1, "file")
-    assert not measured
-
-
-def test_an_evaluation_that_is_refused_leaves_no_report(srd_edge: SrdEdge, tmp_path: Path) -> None:
-    report = tmp_path / "report"
-    assert_refused(srd_edge("evaluate", "--defence", "polciy", "-o", report), 2, "polciy")
-    assert not report.exists()
 
 
 @pytest.mark.parametrize(

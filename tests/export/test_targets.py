@@ -21,10 +21,10 @@ from srd_edge.export.targets import (
     choose_precision,
     find_target,
 )
+from srd_edge.packing import export
 from srd_edge.runtime.bundle import BUILT_IN, Bundle
 from srd_edge.runtime.sessions import Provider
 from srd_edge.training.datasets import open_dataset
-from srd_edge.workshop import export
 
 TENSORRT = [name for name, target in TARGETS.items() if target.provider == "tensorrt"]
 

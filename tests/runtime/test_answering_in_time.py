@@ -18,7 +18,6 @@ from srd_edge.runtime import captioning as captioning_module
 from srd_edge.runtime import pipeline as pipeline_module
 from srd_edge.runtime import reference as reference_module
 from srd_edge.runtime import second_opinion as second_opinion_module
-from srd_edge.runtime.budget import LatencyBudget
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.captioning import Generated, OnnxCaptioner
 from srd_edge.runtime.check_specs import Limit
@@ -27,24 +26,13 @@ from srd_edge.runtime.language import OnnxLanguageModel
 from srd_edge.runtime.records import Observation
 from srd_edge.runtime.reference import ReferenceCaptioner
 from srd_edge.runtime.search import Search
-from srd_edge.runtime.workers import AtOnce
+from tests.runtime.clocks import Clock, metered
 
 ENCODE_MS, POLICY_MS, TOKEN_MS, SCREEN_MS, EXAMINE_MS = 10, 2, 1, 3, 5
 EVERYTHING, NOTHING = Limit(-1e4, 1.0), Limit(1e4, 1.0)  # is above it
 STOP, FIRST, SECOND, THIRD = len(DEFAULT_TABLE) - 1, 3, 17, 22  # occlusions
 REFUSED: dict[str, Any] = {"confidence": EVERYTHING, "evidence": EVERYTHING}
 PASSED: dict[str, Any] = {"confidence": NOTHING, "information": NOTHING}
-
-
-@dataclass
-class Clock:
-    now_s: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-    def spend(self, ms: float) -> None:
-        self.now_s += ms / 1e3
 
 
 @dataclass
@@ -114,12 +102,6 @@ def checked(bundle: Bundle, **changes: Any) -> Bundle:
     assert bundle.manifest.check is not None
     check = replace(bundle.manifest.check, **changes)
     return replace(bundle, manifest=replace(bundle.manifest, check=check))
-
-
-def metered(bundle: Bundle, clock: Clock, budget_ms: float, **options: Any) -> Defender:
-    """Takes the time that the clock says, and nothing goes on behind the frames."""
-    budget = LatencyBudget(budget_ms)
-    return Defender(bundle, budget=budget, clock=clock, worker=AtOnce, **options)
 
 
 def timed(bundle: Bundle, clock: Clock, budget_ms: float) -> Defender:

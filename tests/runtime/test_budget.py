@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import pytest
 
 from srd_edge.errors import UsageError
 from srd_edge.runtime.budget import FrameTimer, LatencyBudget, StageCosts
-
-
-@dataclass
-class Clock:
-    now_s: float = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-    def spend(self, ms: float) -> None:
-        self.now_s += ms / 1e3
+from tests.runtime.clocks import Clock
 
 
 @pytest.mark.parametrize("frame_ms", [0, -1.0, math.nan])

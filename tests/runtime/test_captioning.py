@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from srd_edge.kernels.frames import Pixels
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.runtime.tokenizer import CaptionTokenizer
+from tests.runtime.clocks import after
 
 
 def canvas(seed: int) -> Pixels:
@@ -107,12 +107,6 @@ def test_a_caption_is_as_likely_as_its_text(toy_bundle: Path, *, ends: bool) -> 
             other = captioner.log_probability(encoded, made.text, finished=not made.ended)
             assert (other > likely) if ends else (other == likely), "the end token counts"
     assert compared > 4
-
-
-def after(calls: int) -> Callable[[], bool]:
-    """Time that is up after so many looks at the clock."""
-    looks = itertools.count(1)
-    return lambda: next(looks) > calls
 
 
 def test_a_caption_cut_short_is_as_likely_as_what_is_left_of_it(

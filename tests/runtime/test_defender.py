@@ -18,31 +18,19 @@ from srd_edge.kernels.frames import Box, Pixels
 from srd_edge.runtime import captioning as captioning_module
 from srd_edge.runtime import defence as defence_module
 from srd_edge.runtime import pipeline as pipeline_module
-from srd_edge.runtime.budget import LatencyBudget
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.runtime.decoders import Encoded, State
 from srd_edge.runtime.policy import OnnxPolicy
 from srd_edge.runtime.records import Observation
 from srd_edge.runtime.search import Search
-from srd_edge.runtime.workers import AtOnce
+from tests.runtime.clocks import Clock, metered
 
 ENCODE_MS, POLICY_MS, TOKEN_MS = 10, 2, 1
 TABLE = DEFAULT_TABLE
 FIRST, SECOND = 3, 80  # an occlusion and a noise
 WHOLE = range(4 * TABLE.cells, len(TABLE) - 1)
 RANKS = {"policy_steps": 1, "caption_length": 2, "caption": 3}
-
-
-@dataclass
-class Clock:
-    now_s: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-    def spend(self, ms: float) -> None:
-        self.now_s += ms / 1e3
 
 
 @dataclass
@@ -92,12 +80,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def picture(seed: int = 0, size: tuple[int, int] = (40, 60)) -> Pixels:
     return np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
-
-
-def metered(bundle: Bundle, clock: Clock, budget_ms: float, **options: Any) -> Defender:
-    """Takes the time that the clock says, and nothing goes on behind the frames."""
-    budget = LatencyBudget(budget_ms)
-    return Defender(bundle, budget=budget, clock=clock, worker=AtOnce, **options)
 
 
 def timed(bundle: Bundle, clock: Clock, wanted: tuple[int, ...], budget_ms: float) -> Defender:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from srd_edge.runtime.captioning import Generated, OnnxCaptioner
 from srd_edge.runtime.records import Observation
 from srd_edge.runtime.side_by_side import apart, together
 from srd_edge.runtime.workers import AtOnce
+from tests.runtime.clocks import after
 
 FIRST = 3  # an occlusion
 WHAT_IS_SAID = ("caption", "verdict", "actions", "degraded", "raw_caption", "speaker")
@@ -81,11 +80,6 @@ def test_each_caption_is_the_one_that_the_picture_gets_by_itself(
     ]
     for made, other in zip(at_once, alone, strict=True):
         assert made.log_probabilities == pytest.approx(other.log_probabilities, abs=1e-4)
-
-
-def after(calls: int) -> Callable[[], bool]:
-    looks = itertools.count(1)
-    return lambda: next(looks) > calls
 
 
 def ending_early(bundle: Bundle, shown: list[Pixels]) -> Bundle:

@@ -1,0 +1,156 @@
+"""How ``srd-edge run`` ends, and where its results go: interrupted, killed, out of room, unread."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from tests.command_line import (
+    COMMAND,
+    Outcome,
+    SrdEdge,
+    assert_refused,
+    parsed,
+    write_clip,
+    write_picture,
+)
+
+
+def test_ctrl_c_leaves_whole_lines(toy_bundle: Path, tmp_path: Path) -> None:
+    clip, out = write_clip(tmp_path / "long.avi", frames=4000, size=(32, 32)), tmp_path / "out"
+    arguments = ["run", "--video", str(clip), "--bundle", str(toy_bundle), "-o", str(out)]
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run in the background ignores SIGINT, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    give_up = time.monotonic() + 60
+    while not out.exists() or out.stat().st_size < 2000:
+        assert process.poll() is None, "it ended before it could be interrupted"
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert err.splitlines()[-1] == "srd-edge: interrupted"
+    frames = [result["frame"] for result in parsed(out.read_text())]
+    assert frames == list(range(len(frames)))
+    assert 0 < len(frames) < 4000
+
+
+def test_a_killed_run_leaves_whole_lines_and_cues(toy_bundle: Path, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "long.avi", frames=4000, size=(32, 32))
+    out, srt = tmp_path / "out.jsonl", tmp_path / "out.srt"
+    run = ("run", "--video", clip, "--bundle", toy_bundle, "-o", out, "--srt", srt, "--quiet")
+    process = subprocess.Popen([*COMMAND, *map(str, run)])
+    give_up = time.monotonic() + 60
+    while not srt.exists() or out.stat().st_size < 20_000:
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    process.kill()
+    assert process.wait(timeout=60) == -signal.SIGKILL
+    frames = [result["frame"] for result in parsed(out.read_text())]
+    assert frames == list(range(len(frames)))
+    assert 0 < len(frames) < 4000
+    cues = srt.read_text().split("\n\n")
+    assert cues.pop() == "", "the last cue is whole"
+    for number, cue in enumerate(cues, start=1):
+        lines = cue.split("\n")
+        assert (lines[0], len(lines)) == (str(number), 3)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_ends_the_run(srd_edge: SrdEdge, toy_bundle: Path, tmp_path: Path) -> None:
+    picture = write_picture(tmp_path / "picture.png")
+    run = ("run", "--image", picture, "--bundle", toy_bundle, "--quiet")
+    assert_refused(srd_edge(*run, "-o", "/dev/full"), 1, "No space left", "frame 0")
+
+
+class Receiver(BaseHTTPRequestHandler):
+    taken: ClassVar[list[Any]] = []
+
+    def do_POST(self) -> None:
+        self.taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_results_go_wherever_they_are_asked_for(
+    srd_edge: SrdEdge, toy_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    clip = write_clip(tmp_path / "clip.avi")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        hook = f"http://127.0.0.1:{server.server_port}/"
+        run = ("run", "--video", clip, "--bundle", toy_bundle, "--quiet", "--webhook", hook)
+        only = srd_edge(*run)
+        assert (only.code, only.out, only.err) == (0, "", "")
+        several = srd_edge(*run, "-o", "-", "--srt", tmp_path / "out.srt", "--metrics", "0")
+        server.shutdown()
+    assert several.code == 0
+    assert several.err.startswith("srd-edge: metrics at http://127.0.0.1:")
+    assert [result["frame"] for result in Receiver.taken] == [*range(10), *range(10)]
+    assert Receiver.taken[10:] == several.results
+    assert (tmp_path / "out.srt").read_text().startswith("1\n00:00:00,000 --> ")
+
+
+def test_a_real_process_says_one_line(toy_bundle: Path, tmp_path: Path) -> None:
+    """What libpng and FFmpeg print on their own is only seen on a real standard error."""
+    picture = write_picture(tmp_path / "cut.png", np.zeros((90, 90, 3), np.uint8))
+    picture.write_bytes(picture.read_bytes()[:60])
+    out = tmp_path / "out.jsonl"
+    done = subprocess.run(
+        [*COMMAND, "run", "--image", picture, "--bundle", toy_bundle, "-o", out],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert_refused(Outcome(done.returncode, done.stdout, done.stderr), 4, "cut.png")
+    assert not out.exists()
+
+
+def test_a_reader_that_has_seen_enough(toy_bundle: Path, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "long.avi", frames=300, size=(32, 32))
+    process = subprocess.Popen(
+        [*COMMAND, "run", "--video", clip, "--bundle", toy_bundle, "--quiet"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert json.loads(process.stdout.readline())["frame"] == 0
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(timeout=60) == 0
+    process.stderr.close()
+
+
+def test_help_loads_no_arrays() -> None:
+    code = "import sys\nfrom srd_edge.cli import cli\ncli(['--help'], standalone_mode=False)\n"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code + "assert not {'numpy', 'cv2'} & set(sys.modules)"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,73 @@
+"""What the workshop's commands share: options, flags, and what they say at the end."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from functools import partial, reduce
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+SPEC_HELP: Final = "name:key=value,..., package.module:object,... or file.py:object,..."
+DATA: Final = click.option(
+    "--data", default="scenes", help="`scenes` or a directory with captions.csv."
+)
+OUTPUT: Final = click.option("-o", "output", required=True, type=click.Path(path_type=Path))
+LIMIT: Final = click.option(
+    "--limit", type=click.IntRange(1), help="Use the first so many pictures."
+)
+say = partial(click.echo, err=True)
+
+
+def language_models(command: Decorated) -> Decorated:
+    """Add the options that name the models which judge captions."""
+    told = "Directory or hub name; default: a small one, trained."
+    kinds = ("--sentence-encoder", "--language-model")
+    return _options(command, *(click.option(kind, help=told) for kind in kinds))
+
+
+def fitting(command: Decorated) -> Decorated:
+    """Add the options of whatever fits a captioner."""
+    return _options(
+        command,
+        click.option("--epochs", type=click.IntRange(1)),
+        click.option("--batch", type=click.IntRange(1)),
+        click.option("--learning-rate", type=float),
+        click.option("--encoder-learning-rate", type=float, help="0 freezes the encoder."),
+        click.option(
+            "--trainable-blocks", type=click.IntRange(0), help="Last MobileNetV2 blocks to fit."
+        ),
+        click.option("--seed", type=int),
+    )
+
+
+def _options(command: Decorated, *options: Callable[[Decorated], Decorated]) -> Decorated:
+    """The options in their order in --help, as if each were a decorator of its own."""
+    return reduce(lambda made, option: option(made), reversed(options), command)
+
+
+def given(flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags that were given, so that the config's own defaults stand for the others."""
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+def quiet_transformers() -> None:
+    """Only errors of transformers are for the user."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def attack_flags(specs: Sequence[str]) -> list[str]:
+    """The words that name ``specs`` again."""
+    return [word for spec in specs for word in ("--attack", spec)]
+
+
+def say_next(written: Path, *command: str | Path) -> None:
+    """What was written, and the command to type next."""
+    say(f"wrote {written}; next: {shlex.join(['srd-edge', *map(str, command)])}")
