@@ -1,4 +1,5 @@
-"""The commands of the workshop, where PyTorch is: attack, train, export, purify and evaluate.
+"""The commands of the workshop, where PyTorch is: attack, train, purify and evaluate; and export,
+which `packing.py` has.
 
 Each maps its flags to its stage's configuration.
 """
