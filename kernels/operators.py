@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 
 from srd_edge.errors import UsageError
 from srd_edge.kernels.frames import Box, Pixels
-from srd_edge.kernels.regions import bands, fill, inside, look_up, surroundings, written
+from srd_edge.kernels.noise_levels import noise_levels
+from srd_edge.kernels.regions import bands, fill, inside, mix, rewritten, surroundings
 from srd_edge.kernels.scratch import Scratch
 from srd_edge.kernels.wide_blur import wide_blur
 
@@ -54,9 +55,7 @@ def colour_mask(
 ) -> None:
     """Blend towards ``colour`` with opacity ``strength``, 0..1."""
     _check("colour_mask", strength, 0.0, 1.0, "of opacity")
-    levels = np.arange(256, dtype=np.float64)[:, None]
-    blended = levels * (1.0 - strength) + _paint(colour) * strength
-    look_up(inside(pixels, box), np.rint(blended).astype(np.uint8)[None])
+    mix(inside(pixels, box), _paint(colour), strength)
 
 
 def gaussian_blur(
@@ -150,16 +149,14 @@ def noise(
 ) -> None:
     """Add Gaussian noise of sigma ``strength``, 0..255 grey levels, to each channel by itself.
 
-    Draws (h, w, 3) float32 from ``rng``, with h and w of the box inside the frame.
+    Rounded to whole levels, as pixels are, and drawn from ``rng`` in bands of rows
+    (``srd_edge.kernels.noise_levels``). A strength of 0 draws nothing.
     """
     _check("noise", strength, 0.0, 255.0, "grey levels")
-    for band in bands(inside(pixels, box), np.float32):
-        noisy = _SCRATCH.array("floats", band.shape, np.float32)
-        rng.standard_normal(dtype=np.float32, out=noisy)
-        noisy *= np.float32(strength)
-        noisy += band
-        np.clip(np.rint(noisy, out=noisy), 0, 255, out=noisy)
-        np.copyto(band, noisy, casting="unsafe")
+    if strength > 0.0:
+        for band, noisy in rewritten(inside(pixels, box), np.int16):
+            added = noise_levels(band.shape, strength, rng)
+            cv2.add(band, added, dst=noisy, dtype=cv2.CV_8U)
 
 
 def shrink_and_pad(
@@ -205,9 +202,10 @@ def bit_depth(
     """
     _check("bit_depth", strength, 1.0, 8.0, "bits")
     step = 1 << (8 - round(strength))
+    kept, middle = np.uint8(256 - step), np.uint8(step >> 1)
     for band in bands(inside(pixels, box)):
-        np.bitwise_and(band, np.uint8(256 - step), out=band)
-        np.bitwise_or(band, np.uint8(step >> 1), out=band)
+        band &= kept
+        band |= middle
 
 
 def greyscale(
@@ -215,15 +213,13 @@ def greyscale(
 ) -> None:
     """Blend towards the luma (BT.601: 0.299 R + 0.587 G + 0.114 B) by ``strength``, 0..1."""
     _check("greyscale", strength, 0.0, 1.0, "of opacity")
-    for band in bands(inside(pixels, box)):
-        luma = _SCRATCH.array("plane", band.shape[:2], np.uint8)
-        cv2.cvtColor(band, cv2.COLOR_RGB2GRAY, dst=luma)
-        with written(band) as blended:
-            if strength == 1.0:
-                cv2.cvtColor(luma, cv2.COLOR_GRAY2RGB, dst=blended)
-            else:
-                grey = np.asarray(cv2.cvtColor(luma, cv2.COLOR_GRAY2RGB))
-                cv2.addWeighted(band, 1.0 - strength, grey, strength, 0.0, dst=blended)
+    for band, blended in rewritten(inside(pixels, box)):
+        luma = cv2.cvtColor(band, cv2.COLOR_RGB2GRAY)
+        if strength == 1.0:
+            cv2.cvtColor(luma, cv2.COLOR_GRAY2RGB, dst=blended)
+        else:
+            grey = np.asarray(cv2.cvtColor(luma, cv2.COLOR_GRAY2RGB))
+            cv2.addWeighted(band, 1.0 - strength, grey, strength, 0.0, dst=blended)
 
 
 def hue_shift(
@@ -234,21 +230,20 @@ def hue_shift(
     In float32: OpenCV's 8-bit HSV has steps of 2 degrees and would not give back a turn of 0.
     """
     _check("hue_shift", strength, -360.0, 360.0, "degrees")
-    for band in bands(inside(pixels, box), np.float32):
+    turn = np.float32(strength)
+    back = np.float32(360.0 if strength < 0.0 else -360.0)
+    for band, turned in rewritten(inside(pixels, box), np.float32):
         colours = _SCRATCH.array("floats", band.shape, np.float32)
-        hue = _SCRATCH.array("hue", band.shape[:2], np.float32)
+        hue, other = _SCRATCH.array("hues", (2, *band.shape[:2]), np.float32)
         np.copyto(colours, band)
         cv2.cvtColor(colours, cv2.COLOR_RGB2HSV, dst=colours)
         cv2.extractChannel(colours, 0, dst=hue)
-        hue += np.float32(strength)
-        if strength < 0.0:
-            hue += np.float32(360.0) * (hue < 0.0)
-        else:
-            hue -= np.float32(360.0) * (hue >= 360.0)
+        hue += turn
+        np.add(hue, back, out=other)
+        _take_the_smaller_that_is_not_negative(hue, other)
         cv2.insertChannel(hue, colours, 0)
         cv2.cvtColor(colours, cv2.COLOR_HSV2RGB, dst=colours)
-        with written(band) as turned:
-            cv2.convertScaleAbs(colours, dst=turned)  # rounds halves to even, cuts at 255
+        cv2.convertScaleAbs(colours, dst=turned)  # rounds halves to even, cuts at 255
 
 
 OPERATORS: Final[Mapping[str, Operator]] = {
@@ -265,6 +260,14 @@ OPERATORS: Final[Mapping[str, Operator]] = {
     "greyscale": greyscale,
     "hue_shift": hue_shift,
 }
+
+
+def _take_the_smaller_that_is_not_negative(
+    hue: NDArray[np.float32], other: NDArray[np.float32]
+) -> None:
+    """Into ``hue``. Read as whole numbers, floats keep their order, and negative ones come last."""
+    bits = hue.view(np.uint32)
+    np.minimum(bits, other.view(np.uint32), out=bits)
 
 
 def _paint(colour: Colour | None) -> NDArray[np.uint8]:
