@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import platform
 import shlex
 import statistics
 import sys
@@ -35,8 +34,8 @@ import numpy as np
 
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.defender import Defender
+from srd_edge.runtime.machine import processor, usable_cores
 from srd_edge.runtime.runner import progress_bar
-from srd_edge.runtime.sessions import usable_cores
 from srd_edge.runtime.sources import open_source
 from srd_edge.runtime.tally import Tally
 
@@ -132,7 +131,7 @@ def main(count: int, video: str, bundle: Path | None) -> None:
         "undefended_p50_ms": base_ms,
         "video": video,
         "runs": runs,
-        "machine": {"processor": platform.machine(), "cores": cores},
+        "machine": {"processor": processor(), "cores": cores},
         "versions": {name: version(name) for name in ("onnxruntime", "numpy")},
         "command": shlex.join(["benchmarks/deadlines.py", *sys.argv[1:]]),
     }

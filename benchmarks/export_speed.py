@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shlex
 import statistics
 import subprocess
@@ -44,7 +43,7 @@ from srd_edge.kernels.preprocess import to_tensor
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.cache_folder import cache_folder
 from srd_edge.runtime.captioning import OnnxCaptioner, encoder_inputs
-from srd_edge.runtime.sessions import usable_cores
+from srd_edge.runtime.machine import processor, usable_cores
 
 RESULTS: Final = Path(__file__).parent / "results" / "export_speed.jsonl"
 PEER: Final = Path(__file__).parent / "optimum_peer.py"
@@ -231,7 +230,7 @@ def versions() -> dict[str, str]:
 
 def machine(device: str, rate: dict[str, float]) -> dict[str, Any]:
     named = {"gpu": torch.cuda.get_device_name()} if device == "cuda" else {}
-    return {"processor": platform.machine(), "rates": rate} | named
+    return {"processor": processor(), "rates": rate} | named
 
 
 @click.command()

@@ -28,9 +28,9 @@ import click
 from enlarged import enlarged_clip
 
 from srd_edge.runtime.fresh_process import start_afresh
+from srd_edge.runtime.machine import processor, usable_cores
 from srd_edge.runtime.native_output import quiet_opencv
 from srd_edge.runtime.runner import progress_bar
-from srd_edge.runtime.sessions import usable_cores
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 RESULTS: Final = ROOT / "benchmarks" / "results" / "footprint.json"
@@ -115,7 +115,7 @@ def main(times: int, frames: int) -> None:
                 size: runs(command, source, frames, times, done) for size, source in sources.items()
             },
             "machine": {
-                "processor": platform.machine(),
+                "processor": processor(),
                 "cores": usable_cores(),
                 "python": platform.python_version(),
                 "load": round(os.getloadavg()[0], 2),

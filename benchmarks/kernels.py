@@ -45,6 +45,7 @@ from srd_edge.kernels.frames import Pixels
 from srd_edge.kernels.preprocess import Preprocessing, to_canvas, to_tensor
 from srd_edge.kernels.resize import Resample, resize
 from srd_edge.kernels.similarity import largest_block_difference
+from srd_edge.runtime.machine import processor
 
 RESULTS: Final = Path(__file__).parent / "results" / "kernels.json"
 SIZE: Final = (1280, 720)
@@ -252,7 +253,7 @@ def main(seconds: float) -> None:
         "frame": list(SIZE),
         "growth_frames": [list(size) for size in GROWTH],
         "goals": GOALS,
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "threads_used": 1},
+        "machine": {"processor": processor(), "cores": os.cpu_count(), "threads_used": 1},
         "versions": {"python": platform.python_version()} | {n: version(n) for n in PACKAGES},
         "rows": [],
     }

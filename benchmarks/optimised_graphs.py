@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import shlex
 import sys
 import tempfile
@@ -27,6 +26,7 @@ import click
 import onnxruntime
 
 from srd_edge.runtime.bundle import read_bundle
+from srd_edge.runtime.machine import processor
 
 RESULTS: Final = Path(__file__).parent / "results" / "optimised_graphs.json"
 ALL: Final = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -85,7 +85,7 @@ def main(bundles: tuple[Path, ...]) -> None:
     report = {
         "graphs": runs,
         "rounds": ROUNDS,
-        "machine": {"processor": platform.machine()},
+        "machine": {"processor": processor()},
         "versions": {"onnxruntime": version("onnxruntime")},
         "command": shlex.join(
             ["benchmarks/optimised_graphs.py", *(bundle.name for bundle in bundles)]

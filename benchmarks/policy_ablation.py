@@ -43,6 +43,7 @@ from srd_edge.attacks.victims import known_attacks
 from srd_edge.evaluation.metrics import spread
 from srd_edge.kernels.actions import DEFAULT_TABLE
 from srd_edge.runtime.cache_folder import cache_folder
+from srd_edge.runtime.machine import processor
 from srd_edge.runtime.policy import choose
 from srd_edge.training.datasets import open_dataset
 from srd_edge.training.dqn import DqnConfig, train_policy
@@ -207,7 +208,7 @@ def provenance() -> dict[str, Any]:
         "commit": subprocess.run(describe, capture_output=True, text=True).stdout.strip(),
         "versions": {name: version(name) for name in ("gymnasium", "numpy", "srd-edge", "torch")}
         | {"python": platform.python_version()},
-        "machine": {"processor": platform.machine(), "threads": torch.get_num_threads()},
+        "machine": {"processor": processor(), "threads": torch.get_num_threads()},
     }
 
 

@@ -25,6 +25,7 @@ from srd_edge.attacks.specs import parse_attack
 from srd_edge.evaluation.purified import planted_triggers, read_record
 from srd_edge.evaluation.verdicts import measure_victim
 from srd_edge.runtime.cache_folder import cache_folder
+from srd_edge.runtime.machine import processor
 from srd_edge.training.checkpoints import load_policy
 from srd_edge.training.datasets import open_dataset
 from srd_edge.training.purify import Cleaning
@@ -76,7 +77,7 @@ def provenance() -> dict[str, Any]:
         "commit": subprocess.run(describe, capture_output=True, text=True).stdout.strip(),
         "versions": {name: version(name) for name in packages}
         | {"python": platform.python_version()},
-        "machine": platform.machine(),
+        "machine": processor(),
     }
 
 

@@ -23,7 +23,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import platform
 import shlex
 import signal
 import subprocess
@@ -45,9 +44,9 @@ import cv2
 import numpy as np
 from enlarged import FPS, enlarged_clip, enlarged_frames
 
+from srd_edge.runtime.machine import processor, usable_cores
 from srd_edge.runtime.native_output import quiet_opencv
 from srd_edge.runtime.runner import progress_bar
-from srd_edge.runtime.sessions import usable_cores
 
 RESULTS: Final = Path(__file__).parent / "results" / "soak.json"
 SETTLED_S: Final = 60.0
@@ -214,7 +213,7 @@ def main(minutes: float, every_s: float, size: str, budget_ms: float) -> None:
         "minutes": minutes,
         "size": [width, height],
         "budget_ms": budget_ms,
-        "machine": {"processor": platform.machine(), "cores": usable_cores()},
+        "machine": {"processor": processor(), "cores": usable_cores()},
         "versions": {
             name: version(name) for name in ("numpy", "onnxruntime", "opencv-python-headless")
         },

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shlex
 import sys
 import tempfile
@@ -55,9 +54,9 @@ from srd_edge.kernels.actions import SRD_TABLE, apply_action
 from srd_edge.kernels.frames import Frame, Pixels
 from srd_edge.kernels.preprocess import Preprocessing, to_canvas
 from srd_edge.runtime.defender import Defender
+from srd_edge.runtime.machine import processor, usable_cores
 from srd_edge.runtime.records import Result
 from srd_edge.runtime.runner import progress_bar
-from srd_edge.runtime.sessions import usable_cores
 from srd_edge.training.datasets import open_dataset
 from srd_edge.training.language import fit_language_model, fit_sentence_encoder
 
@@ -178,7 +177,7 @@ def main(captioner: str | None, bundle: Path | None, count: int, attack: str) ->
             name: round(sum(ms) / sum(times_ms["ours"]), 3) for name, ms in times_ms.items()
         },
         "machine": {
-            "processor": platform.machine(),
+            "processor": processor(),
             "cores": usable_cores(),
             "load": round(os.getloadavg()[0], 2),
         },

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shlex
 import sys
 import time
@@ -28,9 +27,9 @@ import click
 
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.defender import Defender
+from srd_edge.runtime.machine import processor, usable_cores
 from srd_edge.runtime.records import Result
 from srd_edge.runtime.runner import progress_bar
-from srd_edge.runtime.sessions import usable_cores
 from srd_edge.runtime.sources import open_source
 
 RESULTS: Final = Path(__file__).parent / "results" / "streams.json"
@@ -101,7 +100,7 @@ def main(rounds: int, video: str, bundle: Path | None) -> None:
         "runs": found,
         "video": video,
         "rounds": rounds,
-        "machine": {"processor": platform.machine(), "cores": usable_cores()},
+        "machine": {"processor": processor(), "cores": usable_cores()},
         "versions": {name: version(name) for name in ("onnxruntime", "numpy")},
         "command": shlex.join(["benchmarks/streams.py", *sys.argv[1:]]),
     }

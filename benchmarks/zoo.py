@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import re
 import shlex
 import subprocess
@@ -32,6 +31,7 @@ import click
 
 from srd_edge.evaluation.verdicts import VERDICT_FILE
 from srd_edge.runtime.cache_folder import cache_folder
+from srd_edge.runtime.machine import processor
 
 BASE = (
     *("--captioner", "tiny", "--encoder", "mobilenet_v2", "--image-size", "160"),
@@ -251,7 +251,7 @@ def main(
         pairs = [(name, way) for way in policies for name in names]
         bundles = list(pool.map(zoo.bundle, *zip(*pairs, strict=True)))
     records = {name: zoo.record(folder) for name, folder in made.items()}
-    machine = {"processor": platform.machine(), "cores": os.cpu_count(), "jobs": jobs}
+    machine = {"processor": processor(), "cores": os.cpu_count(), "jobs": jobs}
     print(json.dumps({"schema": 1, "machine": machine, "made": records}, indent=1))
     words = ["srd-edge", "evaluate", "--data", data, "--clean-captioner", str(made["twin"])]
     words += [word for bundle in bundles for word in ("--bundle", str(bundle))]

@@ -12,8 +12,8 @@ from srd_edge.export.source import open_source
 from srd_edge.kernels.frames import Frame
 from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.runtime.bundle import read_bundle
+from srd_edge.runtime.machine import usable_cores
 from srd_edge.runtime.records import Result
-from srd_edge.runtime.sessions import usable_cores
 
 
 class EagerCaptioner:

@@ -18,7 +18,7 @@ from srd_edge.attacks.specs import Attack, parse_attack
 from srd_edge.attacks.triggers import TRIGGERS
 from srd_edge.errors import BundleError, UsageError
 from srd_edge.runtime.bundle import Bundle, read_bundle
-from srd_edge.runtime.sessions import usable_cores
+from srd_edge.runtime.machine import processor, usable_cores
 from srd_edge.training.caption_metrics import unavailable
 from srd_edge.training.datasets import Split
 
@@ -124,7 +124,7 @@ def header(config: EvaluateConfig, samples: Sequence[Sample]) -> dict[str, Any]:
         "commit": _commit(),
         "versions": {name: version(name) for name in ("onnxruntime", "numpy", "torch")}
         | {"srd_edge": srd_edge.__version__, "python": platform.python_version()},
-        "machine": {"processor": platform.machine(), "cores": usable_cores()},
+        "machine": {"processor": processor(), "cores": usable_cores()},
         "data": config.data,
         "split": config.split,
         "pictures": len(samples),

@@ -26,9 +26,10 @@ from srd_edge.errors import SourceError
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.defender import Defender
 from srd_edge.runtime.fresh_process import start_afresh
+from srd_edge.runtime.machine import processor, usable_cores
 from srd_edge.runtime.records import Result
 from srd_edge.runtime.runner import Progress
-from srd_edge.runtime.sessions import Provider, usable_cores
+from srd_edge.runtime.sessions import Provider
 from srd_edge.runtime.sources import open_source
 from srd_edge.runtime.tally import Tally
 
@@ -122,7 +123,7 @@ def bench(
         "ratios": _ratios(tallies),
         "start": _started(config) if config.start else None,
         "machine": {
-            "processor": platform.machine(),
+            "processor": processor(),
             "cores": usable_cores(),
             "python": platform.python_version(),
             "load": round(os.getloadavg()[0], 2),

@@ -25,9 +25,10 @@ from srd_edge.errors import SrdEdgeError
 from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.graphs import OnnxGraph, host_value
+from srd_edge.runtime.machine import processor, usable_cores
 from srd_edge.runtime.native_graphs import open_native
 from srd_edge.runtime.picture_inputs import encoder_inputs
-from srd_edge.runtime.sessions import INSTALL, PROVIDERS, Provider, open_session, usable_cores
+from srd_edge.runtime.sessions import INSTALL, PROVIDERS, Provider, open_session
 from srd_edge.runtime.tensorrt_provider import options_for
 
 _PACKAGES: Final = (
@@ -68,7 +69,7 @@ def examine(bundle: Path | str | None = None) -> dict[str, Any]:
     return {
         "srd_edge": __version__,
         "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
+        "machine": f"{platform.system()} {processor()}",
         "cores": usable_cores(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "providers": {

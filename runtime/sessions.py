@@ -6,7 +6,6 @@ onnxruntime's own fallback is turned off: it prints to standard output, where th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 import numpy as np
 
 from srd_edge.errors import BundleError, ProviderError, SrdEdgeError, UsageError
+from srd_edge.runtime.machine import usable_cores
 
 Provider: TypeAlias = Literal["auto", "cpu", "cuda", "tensorrt"]
 ProviderOptions: TypeAlias = Callable[[], Mapping[str, str]]
@@ -142,50 +142,6 @@ def open_session(
                 expected=f"the provider {provider}", found=reason, do=INSTALL[provider]
             )
     return Session(_open(runtime, model, "cpu", threads, profile), "cpu", _notice("cpu", missed))
-
-
-def usable_cores(
-    cgroups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
-) -> int:
-    """Cores this process may keep busy: its affinity, capped by its cgroups' quota (v1 and v2).
-
-    onnxruntime looks at neither. A quota of 2.5 cores counts as 2: a third thread would be
-    throttled for the rest of every period, and an operator waits for its slowest thread.
-    """
-    cores = len(os.sched_getaffinity(0))
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:
-        return cores
-    for line in lines:
-        _, _, place = line.partition(":")
-        controllers, _, group = place.partition(":")
-        if controllers == "":
-            mounts = [cgroups]
-        elif "cpu" in controllers.split(","):
-            mounts = [cgroups / controllers, cgroups / "cpu"]
-        else:
-            continue
-        for mount in mounts:
-            # A limit binds everything below it; in a container the path may not exist at all.
-            own = mount / group.strip("/")
-            for directory in (own, *own.parents):
-                if directory.is_relative_to(mount):
-                    cores = min(cores, _quota(directory) or cores)
-    return cores
-
-
-def _quota(directory: Path) -> int | None:
-    """Whole cores that one cgroup directory grants, at least 1; None where it sets no limit."""
-    try:
-        if (directory / "cpu.max").exists():
-            quota, period = (directory / "cpu.max").read_text().split()
-        else:
-            quota = (directory / "cpu.cfs_quota_us").read_text()
-            period = (directory / "cpu.cfs_period_us").read_text()
-        return max(int(quota) // int(period), 1) if int(quota) > 0 else None
-    except (OSError, ValueError, ZeroDivisionError):
-        return None
 
 
 def _notice(provider: str, missed: list[str]) -> str | None:

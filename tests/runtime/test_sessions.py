@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
-from tokenizers import Tokenizer, decoders, models
 
 from srd_edge.errors import BundleError, ProviderError, UsageError
-from srd_edge.runtime.sessions import RECORDING, open_session, usable_cores
-from srd_edge.runtime.tokenizer import CaptionTokenizer
+from srd_edge.runtime.machine import usable_cores
+from srd_edge.runtime.sessions import RECORDING, open_session
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
@@ -273,84 +271,3 @@ def test_a_wrong_request(provider: Any, threads: int | None) -> None:
 def test_importing_loads_no_onnxruntime() -> None:
     code = "import sys, srd_edge.runtime.sessions; sys.exit('onnxruntime' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-@pytest.mark.parametrize(
-    ("member", "files", "cores"),
-    [
-        pytest.param("", {}, 8, id="no cgroup"),
-        pytest.param("0::/\n", {"cpu.max": "max 100000\n"}, 8, id="v2 without a limit"),
-        pytest.param("0::/\n", {"cpu.max": "250000 100000\n"}, 2, id="v2 rounds down"),
-        pytest.param("0::/\n", {"cpu.max": "50000 100000\n"}, 1, id="v2 at least one"),
-        pytest.param("0::/\n", {"cpu.max": "9900000 100000\n"}, 8, id="v2 above the affinity"),
-        pytest.param("0::/\n", {"cpu.max": "nonsense\n"}, 8, id="v2 unreadable"),
-        pytest.param("0::/a/b\n", {"a/cpu.max": "300000 100000"}, 3, id="v2 limit above"),
-        pytest.param("0::/gone\n", {"cpu.max": "400000 100000"}, 4, id="v2 path of the host"),
-        pytest.param(
-            "3:cpu,cpuacct:/job\n1:name=systemd:/\n0::/\n",
-            {
-                "cpu,cpuacct/job/cpu.cfs_quota_us": "200000\n",
-                "cpu,cpuacct/job/cpu.cfs_period_us": "100000\n",
-            },
-            2,
-            id="v1",
-        ),
-        pytest.param(
-            "1:cpu:/job\n",
-            {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"},
-            8,
-            id="v1 without a limit",
-        ),
-    ],
-)
-def test_usable_cores(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    member: str,
-    files: dict[str, str],
-    cores: int,
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    membership = tmp_path / "self"
-    membership.write_text(member)
-    for name, text in files.items():
-        path = tmp_path / "cgroup" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    assert usable_cores(tmp_path / "cgroup", membership) == cores
-
-
-def test_usable_cores_here_and_without_proc(tmp_path: Path) -> None:
-    assert 1 <= usable_cores() <= len(os.sched_getaffinity(0))
-    assert usable_cores(tmp_path, tmp_path / "gone") == len(os.sched_getaffinity(0))
-
-
-@pytest.fixture
-def tokenizer(tmp_path: Path) -> Path:
-    words = {"<s>": 0, "</s>": 1, "a": 2, "red": 3, "bus": 4}
-    built = Tokenizer(models.WordLevel(words, unk_token="a"))
-    built.decoder = decoders.Sequence([])
-    built.add_special_tokens(["<s>", "</s>"])
-    built.save(str(tmp_path / "tokenizer.json"))
-    return tmp_path / "tokenizer.json"
-
-
-@pytest.mark.parametrize(
-    ("ids", "caption"),
-    [([0, 2, 3, 4, 1], "a red bus"), ([], ""), ([0, 1], ""), ([2, 99, -100], "a")],
-)
-def test_decoding(tokenizer: Path, ids: list[int], caption: str) -> None:
-    tokenizer_ = CaptionTokenizer(tokenizer)
-    assert tokenizer_.vocabulary_size == 5
-    assert tokenizer_.decode(ids).replace(" ", "") == caption.replace(" ", "")
-    assert tokenizer_.decode(np.array(ids, np.int64)) == tokenizer_.decode(ids)
-
-
-@pytest.mark.parametrize("raw", [None, b"", b"{}", b"\xff\xfe", b'{"model": 3}', b"[" * 100_000])
-def test_refused_tokenizers(tmp_path: Path, raw: bytes | None) -> None:
-    path = tmp_path / "tokenizer.json"
-    if raw is not None:
-        path.write_bytes(raw)
-    with pytest.raises(BundleError, match="tokenizer") as caught:
-        CaptionTokenizer(path)
-    assert "\n" not in str(caught.value)
