@@ -21,8 +21,7 @@ _NEAR_A_TIE: Final = 1e-3
 
 def inside(pixels: Pixels, box: Box) -> Pixels:
     """The view of ``pixels`` in the box, empty where the box misses the frame."""
-    box = box.clipped(pixels.shape[1], pixels.shape[0])
-    return pixels[box.top : box.bottom, box.left : box.right]
+    return pixels[max(box.top, 0) : max(box.bottom, 0), max(box.left, 0) : max(box.right, 0)]
 
 
 def surroundings(pixels: Pixels, box: Box, margin: int) -> tuple[Pixels, tuple[slice, slice]]:
