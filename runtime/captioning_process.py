@@ -22,20 +22,25 @@ import numpy as np
 
 from srd_edge.errors import RunError, SrdEdgeError
 from srd_edge.kernels.frames import Frame
+from srd_edge.runtime.budget import FrameTimer, LatencyBudget
+from srd_edge.runtime.bundle import Bundle
+from srd_edge.runtime.pipeline import Choices, Pipeline
 from srd_edge.runtime.records import Result
-from srd_edge.runtime.sessions import Provider
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """The first message: what is to be opened. The fields are those of ``Pipeline``."""
+    """The first message: what is to be opened.
 
-    bundle: str
+    Args:
+        bundle: which the other side has verified.
+        budget_ms: for a frame.
+        choices: how the bundle is used.
+    """
+
+    bundle: Bundle
     budget_ms: float
-    defend: bool
-    check: bool
-    provider: Provider
-    strict: bool
+    choices: Choices
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,19 +130,8 @@ class _Served:
     """The models, and the memory as it is mapped now."""
 
     def __init__(self, opening: Opening, memory: int) -> None:
-        from srd_edge.runtime.budget import LatencyBudget
-        from srd_edge.runtime.bundle import read_bundle
-        from srd_edge.runtime.pipeline import Pipeline
-
         self._budget = LatencyBudget(opening.budget_ms)
-        self._pipeline = Pipeline(
-            read_bundle(opening.bundle),
-            policy=None,
-            defend=opening.defend,
-            check=opening.check,
-            provider=opening.provider,
-            strict=opening.strict,
-        )
+        self._pipeline = Pipeline(opening.bundle, opening.choices)
         self.opened = Opened(self._pipeline.provider, self._pipeline.fallback)
         self._file, self._size = memory, 0
         self._memory: mmap.mmap | None = None
@@ -146,8 +140,6 @@ class _Served:
         frames = frames_in(self._mapped(), asked.frames)
         if asked.start_s is None:
             return self._pipeline.undefended(frames[0])
-        from srd_edge.runtime.budget import FrameTimer
-
         timer = FrameTimer(
             self._budget,
             self._pipeline.costs(len(frames)),

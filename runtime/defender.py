@@ -15,7 +15,7 @@ from srd_edge.runtime.captioning_process import Opening
 from srd_edge.runtime.gate import ChangeGate
 from srd_edge.runtime.memory import Memory
 from srd_edge.runtime.on_time import OnTime
-from srd_edge.runtime.pipeline import Pipeline
+from srd_edge.runtime.pipeline import Choices, Pipeline
 from srd_edge.runtime.policy import Policy
 from srd_edge.runtime.records import Result
 from srd_edge.runtime.sessions import Provider
@@ -71,20 +71,12 @@ class Defender:
         self._budget = budget or LatencyBudget()
         self._clock = clock
         self._worker: Worker
+        choices = Choices(defend, check, provider, strict)
         budget_ms = self._budget.frame_ms
         if worker is None and policy is None and budget_ms is not None:
-            directory = str(bundle.directory)
-            self._worker = OnProcess(Opening(directory, budget_ms, defend, check, provider, strict))
+            self._worker = OnProcess(Opening(bundle, budget_ms, choices))
         else:
-            pipeline = Pipeline(
-                bundle,
-                policy=policy,
-                defend=defend,
-                check=check,
-                provider=provider,
-                strict=strict,
-                clock=clock,
-            )
+            pipeline = Pipeline(bundle, choices, policy=policy, clock=clock)
             self._worker = (worker or AtOnce)(pipeline)
         self._on_time = OnTime(self._worker)
 

@@ -28,6 +28,16 @@ _WARM_UP_FRAMES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
+class Choices:
+    """How a bundle's models are used; see ``srd_edge.runtime.defender.Defender``."""
+
+    defend: bool = True
+    check: bool = True
+    provider: Provider = "auto"
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class _Track:
     """One frame among those that are captioned side by side."""
 
@@ -43,8 +53,8 @@ class Pipeline:
     It remembers nothing of earlier frames.
 
     Args:
-        bundle, policy, defend, check, provider, strict, clock: as in
-            ``srd_edge.runtime.defender.Defender``.
+        bundle, policy, clock: as in ``srd_edge.runtime.defender.Defender``.
+        choices: how the bundle is used.
 
     Raises:
         BundleError: for a bundle whose parts do not fit together.
@@ -55,18 +65,16 @@ class Pipeline:
     def __init__(
         self,
         bundle: Bundle,
+        choices: Choices = Choices(),
         *,
         policy: Policy | None = None,
-        defend: bool = True,
-        check: bool = True,
-        provider: Provider = "auto",
-        strict: bool = False,
         clock: Clock = time.perf_counter,
     ) -> None:
+        provider, strict = choices.provider, choices.strict
         self._actions = bundle.manifest.actions
         self._captioner = OnnxCaptioner(bundle, provider, strict=strict)
         spec = bundle.manifest.policy
-        if defend and spec is None:
+        if choices.defend and spec is None:
             raise UsageError(
                 expected="a bundle with a policy",
                 found=f"none in {bundle.directory}",
@@ -77,13 +85,13 @@ class Pipeline:
         self._clock = clock
         self._costs = defaultdict[int, StageCosts](StageCosts)
         self._defence: Defence | None = None
-        if defend and spec is not None:
+        if choices.defend and spec is not None:
             if policy is None:
                 policy = own = OnnxPolicy(bundle, provider, strict=strict)
                 self.fallback = self.fallback or own.fallback
             self._defence = Defence(bundle.manifest, spec, policy, self._captioner)
         self._check: SecondOpinion | None = None
-        if defend and check and bundle.manifest.check is not None:
+        if choices.defend and choices.check and bundle.manifest.check is not None:
             self._check = SecondOpinion(bundle, bundle.manifest.check, provider, strict=strict)
         self._answering = Answering(self._captioner, self._check)
         try:

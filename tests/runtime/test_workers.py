@@ -21,7 +21,7 @@ from srd_edge.kernels.frames import Pixels
 from srd_edge.runtime.budget import FrameTimer, LatencyBudget
 from srd_edge.runtime.bundle import read_bundle
 from srd_edge.runtime.captioning_process import Opening
-from srd_edge.runtime.pipeline import Pipeline
+from srd_edge.runtime.pipeline import Choices, Pipeline
 from srd_edge.runtime.workers import AtOnce, OnProcess, Vigil, Worker, Worst
 
 FOR_EVER = float("inf")
@@ -43,7 +43,7 @@ def timer(worker: Worker, count: int, budget_ms: float = HOURS_MS) -> FrameTimer
 
 
 def opening(bundle: Path, budget_ms: float = HOURS_MS) -> Opening:
-    return Opening(str(bundle), budget_ms, defend=True, check=True, provider="cpu", strict=False)
+    return Opening(read_bundle(bundle), budget_ms, Choices(provider="cpu"))
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def on_process(toy_bundle: Path) -> OnProcess:
 
 @pytest.fixture
 def at_once(toy_bundle: Path) -> AtOnce:
-    return AtOnce(Pipeline(read_bundle(toy_bundle), provider="cpu"))
+    return AtOnce(Pipeline(read_bundle(toy_bundle), Choices(provider="cpu")))
 
 
 def said(results: list[Result] | None) -> list[dict[str, Any]]:
