@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +50,6 @@ def bench(captioner: str | None, output: Path | None, **flags: Any) -> None:
         peers["pytorch eager"] = EagerCaptioner(captioner, config.bundle).caption
     with progress_bar(config.frames + config.warm_up) as progress:
         report = measure(config, peers, progress)
-    report["command"] = shlex.join(["srd-edge", *sys.argv[1:]])
     Console(stderr=True).print(table(report))
     text = json.dumps(report)
     if output is not None:

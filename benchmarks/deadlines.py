@@ -14,14 +14,12 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import shlex
 import statistics
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +32,8 @@ import numpy as np
 
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.defender import Defender
-from srd_edge.runtime.machine import processor, usable_cores
+from srd_edge.runtime.machine import usable_cores
+from srd_edge.runtime.provenance import provenance
 from srd_edge.runtime.runner import progress_bar
 from srd_edge.runtime.sources import open_source
 from srd_edge.runtime.tally import Tally
@@ -131,10 +130,7 @@ def main(count: int, video: str, bundle: Path | None) -> None:
         "undefended_p50_ms": base_ms,
         "video": video,
         "runs": runs,
-        "machine": {"processor": processor(), "cores": cores},
-        "versions": {name: version(name) for name in ("onnxruntime", "numpy")},
-        "command": shlex.join(["benchmarks/deadlines.py", *sys.argv[1:]]),
-    }
+    } | provenance(["benchmarks/deadlines.py", *sys.argv[1:]], ("onnxruntime", "numpy"))
     RESULTS.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 

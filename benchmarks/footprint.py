@@ -4,16 +4,14 @@
 
 A fresh environment is made of this checkout's index with `pip install ".[cpu]"`, its disk is
 counted, and its `srd-edge run --quiet --video ... --max-frames 30` is started a few times on the
-built-in clip and on the same clip scaled up. One JSON document is written to
-benchmarks/results/footprint.json: memory is the most of any run, seconds are their median.
+built-in clip and on the same clip scaled up, without a budget and with one, for which there is a
+second process. One JSON document is written to benchmarks/results/footprint.json: memory is the
+most of any run, seconds are their median.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import platform
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -28,14 +26,15 @@ import click
 from enlarged import enlarged_clip
 
 from srd_edge.runtime.fresh_process import start_afresh
-from srd_edge.runtime.machine import processor, usable_cores
 from srd_edge.runtime.native_output import quiet_opencv
+from srd_edge.runtime.provenance import provenance
 from srd_edge.runtime.runner import progress_bar
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 RESULTS: Final = ROOT / "benchmarks" / "results" / "footprint.json"
 SIZES: Final = ((1280, 720), (1920, 1080))
 LARGEST: Final = 12
+BUDGET_MS: Final = 50
 NOT_OURS: Final = ("pip", "setuptools", "pkg_resources", "_distutils_hack")
 """What `python -m venv` puts there by itself."""
 BLOCK_BYTES: Final = 512
@@ -74,11 +73,9 @@ def disk(environment: Path, packages: Path) -> dict[str, Any]:
     }
 
 
-def runs(
-    command: Path, source: str, frames: int, times: int, done: Callable[[], None]
-) -> dict[str, float]:
-    """Fresh processes on a source: seconds until the first caption, and the most memory."""
-    words = [str(command), "run", "--quiet", "--video", source, "--max-frames", str(frames)]
+def runs(command: list[str], frames: int, times: int, done: Callable[[], None]) -> dict[str, float]:
+    """Fresh processes: seconds until the first caption, and the most memory."""
+    words = [*command, "--max-frames", str(frames)]
     found = []
     for _ in range(times):
         found.append(start_afresh(words))
@@ -95,7 +92,7 @@ def runs(
 def main(times: int, frames: int) -> None:
     """Measure a fresh environment."""
     quiet_opencv()
-    steps = 1 + times * (1 + len(SIZES))
+    steps = 1 + times * 2 * (1 + len(SIZES))
     with tempfile.TemporaryDirectory() as name, progress_bar(steps) as progress:
         folder, steps_done = Path(name), count(1)
 
@@ -108,22 +105,23 @@ def main(times: int, frames: int) -> None:
             f"{width}x{height}": str(enlarged_clip(folder / f"{height}.mp4", width, height))
             for width, height in SIZES
         }
+
+        def measured(words: list[str]) -> dict[str, dict[str, float]]:
+            run = [str(command), "run", "--quiet", *words]
+            return {
+                size: runs([*run, "--video", source], frames, times, done)
+                for size, source in sources.items()
+            }
+
         packages = next(command.parents[1].glob("lib/python*/site-packages"))
         report = {
             "disk": disk(command.parents[1], packages),
-            "runs": {
-                size: runs(command, source, frames, times, done) for size, source in sources.items()
-            },
-            "machine": {
-                "processor": processor(),
-                "cores": usable_cores(),
-                "python": platform.python_version(),
-                "load": round(os.getloadavg()[0], 2),
-            },
-            "versions": {
-                found.name: found.version for found in distributions(path=[str(packages)])
-            },
-            "command": shlex.join(["benchmarks/footprint.py", *sys.argv[1:]]),
+            "runs": measured([]),
+            "budget_ms": BUDGET_MS,
+            "runs_in_a_budget": measured(["--budget-ms", str(BUDGET_MS)]),
+        } | provenance(["benchmarks/footprint.py", *sys.argv[1:]], ())
+        report["versions"] |= {
+            found.name: found.version for found in distributions(path=[str(packages)])
         }
     text = json.dumps(report, indent=1)
     RESULTS.write_text(text + "\n", encoding="utf-8")

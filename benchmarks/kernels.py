@@ -17,15 +17,11 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import shlex
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -45,7 +41,7 @@ from srd_edge.kernels.frames import Pixels
 from srd_edge.kernels.preprocess import Preprocessing, to_canvas, to_tensor
 from srd_edge.kernels.resize import Resample, resize
 from srd_edge.kernels.similarity import largest_block_difference
-from srd_edge.runtime.machine import processor
+from srd_edge.runtime.provenance import provenance
 
 RESULTS: Final = Path(__file__).parent / "results" / "kernels.json"
 SIZE: Final = (1280, 720)
@@ -248,15 +244,12 @@ def main(seconds: float) -> None:
     cv2.setNumThreads(1)
     console = Console()
     report: dict[str, Any] = {
-        "command": shlex.join(["benchmarks/kernels.py", *sys.argv[1:]]),
-        "commit": subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip(),
         "frame": list(SIZE),
         "growth_frames": [list(size) for size in GROWTH],
         "goals": GOALS,
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "threads_used": 1},
-        "versions": {"python": platform.python_version()} | {n: version(n) for n in PACKAGES},
+        "threads": 1,
         "rows": [],
-    }
+    } | provenance(["benchmarks/kernels.py", *sys.argv[1:]], PACKAGES)
     with console.status("") as status:
         for row in rows():
             status.update(f"{row.name}, {row.what}")

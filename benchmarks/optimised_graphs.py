@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -26,7 +24,7 @@ import click
 import onnxruntime
 
 from srd_edge.runtime.bundle import read_bundle
-from srd_edge.runtime.machine import processor
+from srd_edge.runtime.provenance import provenance
 
 RESULTS: Final = Path(__file__).parent / "results" / "optimised_graphs.json"
 ALL: Final = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -85,12 +83,9 @@ def main(bundles: tuple[Path, ...]) -> None:
     report = {
         "graphs": runs,
         "rounds": ROUNDS,
-        "machine": {"processor": processor()},
-        "versions": {"onnxruntime": version("onnxruntime")},
-        "command": shlex.join(
-            ["benchmarks/optimised_graphs.py", *(bundle.name for bundle in bundles)]
-        ),
-    }
+    } | provenance(
+        ["benchmarks/optimised_graphs.py", *(bundle.name for bundle in bundles)], ("onnxruntime",)
+    )
     RESULTS.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 

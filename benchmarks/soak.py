@@ -23,7 +23,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -33,7 +32,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from itertools import cycle
 from pathlib import Path
 from statistics import median
@@ -44,8 +42,8 @@ import cv2
 import numpy as np
 from enlarged import FPS, enlarged_clip, enlarged_frames
 
-from srd_edge.runtime.machine import processor, usable_cores
 from srd_edge.runtime.native_output import quiet_opencv
+from srd_edge.runtime.provenance import provenance
 from srd_edge.runtime.runner import progress_bar
 
 RESULTS: Final = Path(__file__).parent / "results" / "soak.json"
@@ -55,6 +53,7 @@ SLACK: Final = 1.02
 FRAMES_A_SECOND_AT_MOST: Final = 250
 FRAMES_OF_THE_CLIP: Final = 195
 INTERRUPTED: Final = 130
+PACKAGES: Final = ("numpy", "onnxruntime", "opencv-python-headless")
 
 Sample = dict[str, float]
 
@@ -213,12 +212,7 @@ def main(minutes: float, every_s: float, size: str, budget_ms: float) -> None:
         "minutes": minutes,
         "size": [width, height],
         "budget_ms": budget_ms,
-        "machine": {"processor": processor(), "cores": usable_cores()},
-        "versions": {
-            name: version(name) for name in ("numpy", "onnxruntime", "opencv-python-headless")
-        },
-        "command": shlex.join(["benchmarks/soak.py", *sys.argv[1:]]),
-    }
+    } | provenance(["benchmarks/soak.py", *sys.argv[1:]], PACKAGES)
     samples = int(minutes * 60 / every_s)
     with tempfile.TemporaryDirectory() as folder, progress_bar(samples) as progress:
         legs = started(Path(folder), width, height, minutes, budget_ms)

@@ -22,13 +22,11 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,7 +52,7 @@ from srd_edge.kernels.actions import SRD_TABLE, apply_action
 from srd_edge.kernels.frames import Frame, Pixels
 from srd_edge.kernels.preprocess import Preprocessing, to_canvas
 from srd_edge.runtime.defender import Defender
-from srd_edge.runtime.machine import processor, usable_cores
+from srd_edge.runtime.provenance import provenance
 from srd_edge.runtime.records import Result
 from srd_edge.runtime.runner import progress_bar
 from srd_edge.training.datasets import open_dataset
@@ -65,6 +63,7 @@ WARM_UP: Final = 4
 RANKS: Final = (5, 50, 95, 99)
 FITTED_ON: Final = 500
 STEPS: Final = 2
+PACKAGES: Final = ("onnxruntime", "torch", "transformers")
 
 
 @dataclass
@@ -176,16 +175,7 @@ def main(captioner: str | None, bundle: Path | None, count: int, attack: str) ->
         "all_over_ours": {
             name: round(sum(ms) / sum(times_ms["ours"]), 3) for name, ms in times_ms.items()
         },
-        "machine": {
-            "processor": processor(),
-            "cores": usable_cores(),
-            "load": round(os.getloadavg()[0], 2),
-        },
-        "versions": {
-            name: version(name) for name in ("srd-edge", "onnxruntime", "torch", "transformers")
-        },
-        "command": shlex.join(["benchmarks/srd_as_coded.py", *sys.argv[1:]]),
-    }
+    } | provenance(["benchmarks/srd_as_coded.py", *sys.argv[1:]], PACKAGES)
     RESULTS.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(report["over_ours"]))
 

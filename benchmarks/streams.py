@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -27,7 +25,7 @@ import click
 
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.defender import Defender
-from srd_edge.runtime.machine import processor, usable_cores
+from srd_edge.runtime.provenance import provenance
 from srd_edge.runtime.records import Result
 from srd_edge.runtime.runner import progress_bar
 from srd_edge.runtime.sources import open_source
@@ -100,10 +98,7 @@ def main(rounds: int, video: str, bundle: Path | None) -> None:
         "runs": found,
         "video": video,
         "rounds": rounds,
-        "machine": {"processor": processor(), "cores": usable_cores()},
-        "versions": {name: version(name) for name in ("onnxruntime", "numpy")},
-        "command": shlex.join(["benchmarks/streams.py", *sys.argv[1:]]),
-    }
+    } | provenance(["benchmarks/streams.py", *sys.argv[1:]], ("onnxruntime", "numpy"))
     RESULTS.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from srd_edge.attacks.triggers import TRIGGERS
 from srd_edge.errors import BundleError, UsageError
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.machine import processor, usable_cores
+from srd_edge.runtime.provenance import commit
 from srd_edge.training.caption_metrics import unavailable
 from srd_edge.training.datasets import Split
 
@@ -121,7 +121,7 @@ def header(config: EvaluateConfig, samples: Sequence[Sample]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "command": shlex.join(["srd-edge", *sys.argv[1:]]),
-        "commit": _commit(),
+        "commit": commit(),
         "versions": {name: version(name) for name in ("onnxruntime", "numpy", "torch")}
         | {"srd_edge": srd_edge.__version__, "python": platform.python_version()},
         "machine": {"processor": processor(), "cores": usable_cores()},
@@ -135,14 +135,3 @@ def header(config: EvaluateConfig, samples: Sequence[Sample]) -> dict[str, Any]:
 
 def _not_asked_for(config: EvaluateConfig) -> dict[str, str]:
     return {} if config.fidelity else {"sfs": "not asked for (--sfs)"}
-
-
-def _commit() -> str | None:
-    """The commit of the checkout that this package runs from; None outside of one."""
-    root = Path(srd_edge.__file__).parent
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()

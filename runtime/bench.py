@@ -8,12 +8,9 @@ What is claimed is a ratio between contestants of one run; milliseconds are this
 from __future__ import annotations
 
 import json
-import os
-import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -26,7 +23,7 @@ from srd_edge.errors import SourceError
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.defender import Defender
 from srd_edge.runtime.fresh_process import start_afresh
-from srd_edge.runtime.machine import processor, usable_cores
+from srd_edge.runtime.provenance import provenance
 from srd_edge.runtime.records import Result
 from srd_edge.runtime.runner import Progress
 from srd_edge.runtime.sessions import Provider
@@ -45,8 +42,8 @@ NOISE: Final = 2
 _PACKAGES: Final = ("numpy", "opencv-python-headless", "onnxruntime", "onnxruntime-gpu", "torch")
 _STARTS: Final = 3
 _FRAMES_OF_A_START: Final = 30
-_FRAMES_KEPT: Final = 64
-"""Of the source, in memory: 64 of 1280 x 720 are 177 MB."""
+_BYTES_KEPT: Final = 1 << 29
+"""Of the source's frames, in memory: 194 of 1280 x 720."""
 
 Contestant: TypeAlias = Callable[[Frame], Result]
 
@@ -92,8 +89,9 @@ def bench(
 
     Returns:
         Plain JSON values: ``contestants`` with counts and percentiles of each, ``ratios`` of their
-        times to the undefended captioner's, ``start`` of a fresh process, and what it was measured
-        on and with.
+        times to the undefended captioner's, the same over frames that the defence found clean
+        (``ratios_where_clean``), ``start`` of a fresh process, and what it was measured on and
+        with.
 
     Raises:
         SrdEdgeError: as ``Defender.load`` and ``open_source``.
@@ -102,12 +100,15 @@ def bench(
     contestants = _ours(config, frames[0]) | dict(peers or {})
     tallies = {name: Tally() for name in contestants}
     names = tuple(contestants)
+    clean: list[bool] = []
     for number in range(-config.warm_up, config.frames):
         frame = frames[number % len(frames)]
         for name in _in_turn(names, number):
             result = contestants[name](frame)
             if number >= 0:
                 tallies[name].add(result)
+                if name == DEFENDED:
+                    clean.append(result.verdict == "clean")
         if progress is not None:
             progress(number + config.warm_up + 1)
     return {
@@ -121,15 +122,9 @@ def bench(
         "gate": config.gate,
         "contestants": {name: _figures(tally) for name, tally in tallies.items()},
         "ratios": _ratios(tallies),
+        "ratios_where_clean": _ratios(tallies, clean) if any(clean) else None,
         "start": _started(config) if config.start else None,
-        "machine": {
-            "processor": processor(),
-            "cores": usable_cores(),
-            "python": platform.python_version(),
-            "load": round(os.getloadavg()[0], 2),
-        },
-        "versions": _versions(),
-    }
+    } | provenance(["srd-edge", *sys.argv[1:]], _PACKAGES)
 
 
 def table(report: Mapping[str, Any]) -> Table:
@@ -139,14 +134,16 @@ def table(report: Mapping[str, Any]) -> Table:
 
     shown = Table(box=box.SIMPLE, pad_edge=False)
     shown.add_column("ms a frame", style="dim")
-    for name in ("p50", "p90", "p95", "p99", "frames/s", f"of {UNDEFENDED}", "late"):
+    ratios = f"of {UNDEFENDED}", "where clean"
+    for name in ("p50", "p90", "p95", "p99", "frames/s", *ratios, "late"):
         shown.add_column(name, justify="right")
     for name, found in report["contestants"].items():
         times = [f"{found['total_ms'][rank]:.1f}" for rank in ("p50", "p90", "p95", "p99")]
-        ratio = report["ratios"].get(name)
+        found_of = [(report[of] or {}).get(name) for of in ("ratios", "ratios_where_clean")]
+        of_undefended = ["–" if ratio is None else f"{ratio:.2f}" for ratio in found_of]
         late = "–" if report["budget_ms"] is None else str(found["late"])
         rate = f"{found['frames_a_second']:.1f}"
-        shown.add_row(name, *times, rate, "–" if ratio is None else f"{ratio:.2f}", late)
+        shown.add_row(name, *times, rate, *of_undefended, late)
     for name, found in report["contestants"].items():
         stages = "   ".join(f"{stage} {ms:.2f}" for stage, ms in found["stage_ms"].items())
         if stages:
@@ -211,8 +208,14 @@ def _before(scene: Frame, contestant: Contestant) -> Contestant:
 
 def _frames(config: BenchConfig) -> list[Frame]:
     """The first frames of the source, decoded beforehand: decoding is not what is measured."""
+    frames: list[Frame] = []
+    room = _BYTES_KEPT
     with open_source(config.source) as source:
-        frames = [sourced.frame for sourced in islice(source, _FRAMES_KEPT)]
+        for sourced in islice(source, config.frames):
+            frames.append(sourced.frame)
+            room -= sourced.frame.pixels.nbytes
+            if room <= 0:
+                break
     if not frames:
         raise SourceError(
             expected=f"frames in '{config.source}'", found="none", do="name another source"
@@ -230,11 +233,19 @@ def _figures(tally: Tally) -> dict[str, Any]:
     }
 
 
-def _ratios(tallies: Mapping[str, Tally]) -> dict[str, float]:
-    """Median over frames of each contestant's time over the undefended captioner's, same frame."""
+def _ratios(
+    tallies: Mapping[str, Tally], counted: Sequence[bool] | None = None
+) -> dict[str, float]:
+    """Median over frames of each contestant's time over the undefended captioner's, same frame.
+
+    Args:
+        tallies: of all contestants.
+        counted: which frames count; None for all.
+    """
     base = np.asarray(tallies[UNDEFENDED].total_ms)
+    of = slice(None) if counted is None else np.asarray(counted)
     return {
-        name: round(float(np.median(np.asarray(tally.total_ms) / base)), 4)
+        name: round(float(np.median((np.asarray(tally.total_ms) / base)[of])), 4)
         for name, tally in tallies.items()
         if name != UNDEFENDED
     }
@@ -245,20 +256,12 @@ def _started(config: BenchConfig) -> dict[str, float]:
     bundle = [] if config.bundle is None else ["--bundle", str(config.bundle)]
     command = [str(Path(sys.executable).with_name("srd-edge")), "run", "--quiet"]
     command += ["--video", config.source, "--max-frames", str(_FRAMES_OF_A_START)]
-    command += [*bundle, "--provider", config.provider]
+    command += [*bundle, "--provider", config.provider, *["--strict"] * config.strict]
+    if config.budget_ms is not None:
+        command += ["--budget-ms", str(config.budget_ms)]
     runs = [start_afresh(command) for _ in range(_STARTS)]
     json.loads(runs[0].line)
     return {
         "first_caption_s": round(median(run.first_line_s for run in runs), 3),
         "peak_mb": round(max(run.peak_mb for run in runs), 1),
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -91,7 +91,7 @@ class FrameOpinion:
         by: whose opinion.
         frame: what the camera saw, unperturbed.
         timer: of the frame.
-        wary: whether every caption has to be as good as the median clean one, if there is time.
+        wary: whether every caption has to be as good as the median clean one.
     """
 
     by: SecondOpinion
@@ -107,14 +107,13 @@ class FrameOpinion:
 
         Once a caption of the frame was refused, the next ones are examined in any case, and have
         to be as good as the median clean caption. So has a caption of a perturbed picture where the
-        reference captioner is a peer, and where there is the time for it to answer.
+        reference captioner is a peer.
         """
         spec = self.by.spec
         confidence, information = said.mean_log_probability, self.screen(said)
         screened = max(spec.confidence.excess(confidence), spec.information.excess(information))
         affordable = self.timer.affords("examine")
-        wary = self.wary and affordable and self.timer.affords("examine", "answer")
-        strict = self._warned or wary
+        strict = self._warned or self.wary
         stricter = FROM_MEDIAN_TO_LIMIT if strict else 0.0
         if self.by.reference is None or (screened <= 0 and not strict):
             opinion = Opinion(confidence, information, None, screened + stricter)

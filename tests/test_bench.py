@@ -56,7 +56,9 @@ def test_both_are_measured_on_all_frames(toy_bundle: Path, tmp_path: Path) -> No
     assert "policy" in found[DEFENDED]["stage_ms"]
     assert "policy" not in found[UNDEFENDED]["stage_ms"]
     assert list(report["ratios"]) == [DEFENDED]
+    assert (report["ratios_where_clean"] is None) == (not found[DEFENDED]["verdicts"]["clean"])
     assert report["start"] is None
+    assert {"command", "commit", "machine", "versions"} <= set(report)
     assert report["versions"]["onnxruntime"]
 
 
@@ -135,6 +137,7 @@ def test_a_ratio_is_of_the_same_frame() -> None:
         for name, ms in ((DEFENDED, ours), (UNDEFENDED, theirs)):
             tallies[name].add(Result(0, 0.0, "a", "clean", None, total_ms=ms))
     assert _ratios(tallies) == {DEFENDED: 2.0}
+    assert _ratios(tallies, [False, False, True]) == {DEFENDED: 3.0}
 
 
 def test_what_does_not_start_is_one_line() -> None:

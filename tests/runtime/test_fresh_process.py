@@ -22,6 +22,22 @@ def test_the_peak_is_the_commands_own_whoever_starts_it() -> None:
     assert small.first_line_s > 0
 
 
+def test_processes_of_its_own_count_together() -> None:
+    script = """
+import subprocess, sys
+held = b"1" * 100_000_000
+child = "held = b'1' * 100_000_000; print('up', flush=True); input()"
+pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+other = subprocess.Popen([sys.executable, "-c", child], **pipes)
+other.stdout.readline()
+import time
+time.sleep(1)
+other.communicate(b"\\n")
+print("here")
+"""
+    assert 200 < start_afresh([sys.executable, "-I", "-S", "-c", script]).peak_mb < 260
+
+
 @pytest.mark.parametrize(
     ("script", "found"),
     [

@@ -202,7 +202,7 @@ def test_after_a_refusal_a_caption_has_to_be_as_good_as_the_median(bundle: Bundl
         (True, True, 0.019, True),
         (False, True, 0.0, False),
         (True, False, 0.0, False),
-        (True, True, 0.021, False),  # to refuse it there must be time to answer in its place
+        (True, True, 0.059, True),  # whether or not there is time to answer in its place
     ],
 )
 def test_a_perturbed_picture_is_examined_by_a_peer_as_after_a_refusal(
@@ -222,6 +222,15 @@ def test_a_perturbed_picture_is_examined_by_a_peer_as_after_a_refusal(
     if opinion.contradiction is not None:
         evidence = opinion.contradiction + weight_of(bundle) * opinion.confidence
         assert opinion.excess == pytest.approx((evidence - 1e4) / 1e3 + FROM_MEDIAN_TO_LIMIT)
+
+
+def test_what_a_peer_has_no_time_to_examine_is_not_let_through(bundle: Bundle) -> None:
+    clock_s, costs = 0.0, StageCosts({"examine": 32.0})
+    timer = FrameTimer(LatencyBudget(100), costs, lambda: clock_s)
+    nothing_is_odd: dict[str, Any] = {"confidence": NOTHING, "information": NOTHING}
+    here = opinion_of(bundle, timer, perturbed=True, peer=True, **nothing_is_odd)
+    clock_s = 0.061
+    assert here.judge(said_of(bundle)) is None
 
 
 def log_likelihood(folder: Path, frame: Frame, ids: list[int]) -> float:
