@@ -41,12 +41,13 @@ class OnnxPolicy:
         self.fallback = self._graph.fallback
 
     def q_values(self, observation: Observation) -> NDArray[np.float32]:
+        """As in ``Policy``; what an encoder's infinities leave undefined is worth nothing."""
         feed = {
             "encoder_hidden_states": host_value(observation.features[None]),
             "coverage": host_value(observation.coverage[None]),
         }
         (values,) = self._graph.run(["q_values"], feed)
-        return np.asarray(values.numpy()[0], np.float32)
+        return np.nan_to_num(np.asarray(values.numpy()[0], np.float32))
 
 
 def choose(values: NDArray[np.float32], taken: Collection[int]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
@@ -55,6 +56,8 @@ class Decision:
 class Opinion:
     """What the check thought of a caption; `runtime/second_opinion.py` explains the scores.
 
+    A captioner whose numbers are infinite or none makes scores that are none, and is refused.
+
     Args:
         confidence: nats a token.
         information: nats.
@@ -69,12 +72,12 @@ class Opinion:
 
     @property
     def refused(self) -> bool:
-        return self.excess > 0
+        return not -math.inf < self.excess <= 0
 
     @property
     def suspicion(self) -> float:
         """0..1, and 0.5 at the limit."""
-        return logistic(self.excess)
+        return logistic(self.excess) if math.isfinite(self.excess) else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +189,11 @@ def _opinion_to_json(opinion: Opinion) -> dict[str, Any]:
         "information": opinion.information,
         "contradiction": opinion.contradiction,
     }
-    return {name: round(score, 3) for name, score in scores.items() if score is not None}
+    return {
+        name: round(score, 3)
+        for name, score in scores.items()
+        if score is not None and math.isfinite(score)
+    }
 
 
 def _rounded(q_map: NDArray[np.float32]) -> list[list[float]]:

@@ -21,6 +21,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from srd_edge.kernels.frames import Frame, Pixels
 from srd_edge.runtime.budget import TOKEN, FrameTimer
 from srd_edge.runtime.bundle import Bundle
@@ -111,7 +113,8 @@ class FrameOpinion:
         """
         spec = self.by.spec
         confidence, information = said.mean_log_probability, self.screen(said)
-        screened = max(spec.confidence.excess(confidence), spec.information.excess(information))
+        excesses = spec.confidence.excess(confidence), spec.information.excess(information)
+        screened = float(np.max(excesses))  # which is none if either is
         affordable = self.timer.affords("examine")
         strict = self._warned or self.wary
         stricter = FROM_MEDIAN_TO_LIMIT if strict else 0.0

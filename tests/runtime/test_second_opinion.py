@@ -23,8 +23,9 @@ from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.captioning import Generated, OnnxCaptioner
 from srd_edge.runtime.check_specs import FROM_MEDIAN_TO_LIMIT, Limit
 from srd_edge.runtime.decoders import Encoded
-from srd_edge.runtime.records import Opinion
+from srd_edge.runtime.records import Opinion, Result
 from srd_edge.runtime.second_opinion import FrameOpinion, SecondOpinion
+from srd_edge.runtime.token_rules import TokenRules
 
 EVERYTHING, NOTHING = Limit(-1e4, 1.0), Limit(1e4, 1.0)  # is above it
 FRAME = Frame(np.random.default_rng(5).integers(0, 256, (40, 60, 3), np.uint8))
@@ -222,6 +223,40 @@ def test_a_perturbed_picture_is_examined_by_a_peer_as_after_a_refusal(
     if opinion.contradiction is not None:
         evidence = opinion.contradiction + weight_of(bundle) * opinion.confidence
         assert opinion.excess == pytest.approx((evidence - 1e4) / 1e3 + FROM_MEDIAN_TO_LIMIT)
+
+
+@pytest.mark.parametrize("likely", [float("nan"), float("-inf")])
+@pytest.mark.parametrize("examined", [False, True])
+def test_a_caption_whose_scores_are_no_numbers_is_refused(
+    bundle: Bundle, likely: float, *, examined: bool
+) -> None:
+    said = replace(said_of(bundle), log_probabilities=(-0.1, likely))
+    limit = EVERYTHING if examined else NOTHING
+    opinion = judged(opinion_of(bundle, confidence=limit, information=NOTHING), said)
+    assert (opinion.refused, opinion.suspicion) == (True, 1.0)
+
+
+@pytest.mark.parametrize("logit", [np.nan, np.inf])
+def test_what_is_said_by_logits_that_are_no_numbers_is_not_given(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, logit: float
+) -> None:
+    real = TokenRules.__call__
+
+    def ruled(
+        rules: TokenRules, scores: NDArray[np.float32], tokens: list[list[int]]
+    ) -> NDArray[np.float32]:
+        scores[:, 5] = logit  # in place, so that their probabilities have it too
+        return real(rules, scores, tokens)
+
+    captioner = OnnxCaptioner(bundle, "cpu")
+    encoded = captioner.encode(to_canvas(FRAME.pixels, bundle.manifest.preprocessing))
+    monkeypatch.setattr(TokenRules, "__call__", ruled)
+    said = captioner.generate(encoded)
+    monkeypatch.undo()
+    opinion = judged(opinion_of(bundle, confidence=NOTHING, information=NOTHING), said)
+    assert opinion.refused
+    frame = Result(0, 0.0, None, "held", opinion.suspicion, opinion=opinion).to_json()
+    assert json.loads(json.dumps(frame, allow_nan=False))["opinion"] == {}
 
 
 def test_what_a_peer_has_no_time_to_examine_is_not_let_through(bundle: Bundle) -> None:
