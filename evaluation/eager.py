@@ -12,7 +12,7 @@ from srd_edge.export.source import open_source
 from srd_edge.kernels.frames import Frame
 from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.runtime.bundle import read_bundle
-from srd_edge.runtime.machine import usable_cores
+from srd_edge.runtime.graphs import threads_of
 from srd_edge.runtime.records import Result
 
 
@@ -29,14 +29,14 @@ class EagerCaptioner:
     """
 
     def __init__(self, name: str, bundle: Path | None) -> None:
-        self._generation = read_bundle(bundle).manifest.generation
+        opened = read_bundle(bundle)
+        self._generation = opened.manifest.generation
         self._source = open_source(
             name,
             beams=self._generation.beams,
             max_new_tokens=self._generation.max_new_tokens,
         )
-        # As many as onnxruntime uses.
-        torch.set_num_threads(usable_cores())
+        torch.set_num_threads(threads_of(opened))
 
     def caption(self, frame: Frame) -> Result:
         """Caption one frame."""

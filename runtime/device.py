@@ -17,7 +17,6 @@ from typing import Final, TypeAlias
 
 UNKNOWN: Final = "unknown"
 _ASKED: Final = "--query-gpu=name,compute_cap,driver_version"
-_NOTHING: Final = ("", "N/A", "Not Supported")
 _PATIENCE_S: Final = 10
 _SEES: Final = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
 Run: TypeAlias = Callable[[Sequence[str]], str]

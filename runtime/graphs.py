@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from srd_edge.runtime.bundle import Bundle
 from srd_edge.runtime.bundle_profiles import graph_file
+from srd_edge.runtime.machine import usable_cores
 from srd_edge.runtime.sessions import DTYPES, Provider, Session, open_session
 from srd_edge.runtime.tensorrt_provider import options_for, warm_up
 
@@ -25,7 +26,13 @@ RECORDING_KEY: Final = "gpu_graph_id"
 _NONE: Final = -1
 _SMALL_BYTES: Final = 2**22
 """Of all of a bundle's files, weights beside graphs too. In graphs this small, waking a second
-thread costs more than it computes (docs/log.md, 2026-11-30)."""
+thread costs more than it computes (benchmarks/threads.py; docs/log.md, 2026-11-30)."""
+
+
+def threads_of(bundle: Bundle) -> int:
+    """Within an operator of the captioner's graphs."""
+    small = sum(entry.bytes for entry in bundle.manifest.files) < _SMALL_BYTES
+    return 1 if small else usable_cores()
 
 
 class Value(Protocol):
@@ -170,8 +177,7 @@ def open_graph(
         views: of a picture that are captioned as one, at most.
     """
     told = partial(options_for, bundle, role, views=views)
-    if threads is None and sum(entry.bytes for entry in bundle.manifest.files) < _SMALL_BYTES:
-        threads = 1
+    threads = threads or threads_of(bundle)
     opened = open_session(
         bundle.path(graph_file(bundle.manifest, role)),
         provider,

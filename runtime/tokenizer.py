@@ -32,11 +32,6 @@ class CaptionTokenizer:
                 do="fetch or export the bundle again",
             ) from error
 
-    @property
-    def vocabulary_size(self) -> int:
-        """Number of token ids, the added ones included."""
-        return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
-
     def decode(self, ids: Sequence[int] | NDArray[np.integer]) -> str:
         """The caption of ``ids`` (length,), special tokens left out, stripped.
 
