@@ -14,8 +14,8 @@ def deadlines() -> str:
     report = _read("deadlines")
     head = ("budget", "beside", "on time", "captioned in time", "held", "age p50, p99")
     lines = [
-        f"| {' | '.join(head)} | given up | undefended |",
-        "|---|---|" + "---:|" * 4 + "---|---:|",
+        f"| {' | '.join(head)} | given up | undefended | attacker's words |",
+        "|---|---|" + "---:|" * 4 + "---|---:|---:|",
     ]
     for run in report["runs"]:
         frames = run["frames"]
@@ -32,6 +32,7 @@ def deadlines() -> str:
             "–" if ages is None else f"{ages['50']}, {ages['99']}",
             given_up or "–",
             str(run["undefended"]),
+            str(run["attackers_words"]),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -12,10 +12,9 @@ Both are `srd-edge run` in processes of their own, with JSON lines, on the built
 Their memory, threads and file handles are read from /proc every few seconds. The first minute does
 not count (buffers grow to their size); after it, the most resident memory must stay within 2 % of
 the most in the second minute (it goes up and down by a frame or two, as frames wait or not), and
-the median count of threads and handles in the last third of the time must not exceed that in the
-first. benchmarks/results/soak.json is written anew with every
-sample, so that a run that is killed leaves what it had seen, marked as not finished. The exit code
-is 1 where something grew, or a run ended by itself.
+there may never be more threads or handles than there were then. benchmarks/results/soak.json is
+written anew with every sample, so that a run that is killed leaves what it had seen, marked as not
+finished. The exit code is 1 where something grew, or a run ended by itself.
 """
 
 from __future__ import annotations
@@ -122,8 +121,8 @@ def judged(samples: Sequence[Sample]) -> dict[str, Any]:
     """Whether memory, threads and handles stayed as they were, and by how much they did not."""
     settled = min(SETTLED_S, samples[-1]["second"] / 3)
     after = [sample for sample in samples if sample["second"] >= settled]
-    early = [sample["rss_mb"] for sample in after if sample["second"] <= 2 * settled]
-    base = max(early or [after[0]["rss_mb"]])
+    settling = [sample for sample in after if sample["second"] <= 2 * settled] or after[:1]
+    base = max(sample["rss_mb"] for sample in settling)
     most = max(sample["rss_mb"] for sample in after)
     third = max(len(after) // 3, 1)
     first, last = after[:third], after[-third:]
@@ -133,7 +132,11 @@ def judged(samples: Sequence[Sample]) -> dict[str, Any]:
     }
     seconds, rss = ([sample[kind] for sample in after] for kind in ("second", "rss_mb"))
     slope = np.polyfit(seconds, rss, 1)[0] if len(after) > 1 else 0.0
-    grown = [kind for kind in ("threads", "handles") if medians[kind][1] > medians[kind][0]]
+    grown = [
+        kind
+        for kind in ("threads", "handles")
+        if max(s[kind] for s in after) > max(s[kind] for s in settling)
+    ]
     return {
         "flat": bool(most <= SLACK * base and not grown),
         "rss_mb": {"second_minute": base, "most": most, "times": round(most / base, 4)},
