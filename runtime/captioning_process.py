@@ -3,7 +3,8 @@
 Python lets one thread at a time compute. A thread that has lost its core while it holds that right
 holds up every other, those too that only want to say that a frame is late. So what must be on time
 and what takes time are processes of their own: this one has the models. It is told in messages
-where pictures lie in memory that both have, and answers with results.
+where pictures lie in memory that both have, and answers with results. Every message goes with its
+number, and so does the answer to it.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import os
 import pickle
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -105,36 +107,37 @@ def frames_in(memory: mmap.mmap, shown: Sequence[Shown]) -> list[Frame]:
 
 
 def serve(connection: int, memory: int) -> None:
-    """Open what the first message names, then caption until the other side has gone.
+    """Answer every question, the first of which names what is opened, until nobody asks any more.
 
     Args:
         connection: file descriptor of a socket whose other end asks.
         memory: file descriptor of the common memory, which grows as frames do.
     """
-    asking = Connection(connection)
-    # To be woken with a frame must not cost whoever sent it the core that it goes on with.
-    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-    try:
-        opening = asking.recv()
-        served = _Served(opening, memory)
-        asking.send(served.opened)
+    asking: Connection[Any, Any] = Connection(connection)
+    served = _Served(memory)
+    with suppress(OSError):  # not permitted everywhere
+        # To be woken with a frame must not cost whoever sent it the core that it goes on with.
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    with suppress(EOFError, ConnectionError):
         while True:
-            asking.send(_answered(served, asking.recv()))
-    except (EOFError, ConnectionError):
-        return
-    except Exception as error:
-        asking.send(_tellable(error))
+            number, message = asking.recv()
+            asking.send((number, _answered(served, message)))
 
 
 class _Served:
-    """The models, and the memory as it is mapped now."""
+    """The models, once they are opened, and the memory as it is mapped now."""
 
-    def __init__(self, opening: Opening, memory: int) -> None:
-        self._budget = LatencyBudget(opening.budget_ms)
-        self._pipeline = Pipeline(opening.bundle, opening.choices)
-        self.opened = Opened(self._pipeline.provider, self._pipeline.fallback)
+    _budget: LatencyBudget
+    _pipeline: Pipeline
+
+    def __init__(self, memory: int) -> None:
         self._file, self._size = memory, 0
         self._memory: mmap.mmap | None = None
+
+    def open(self, opening: Opening) -> Opened:
+        self._budget = LatencyBudget(opening.budget_ms)
+        self._pipeline = Pipeline(opening.bundle, opening.choices)
+        return Opened(self._pipeline.provider, self._pipeline.fallback)
 
     def answer(self, asked: Asked) -> Answer:
         frames = frames_in(self._mapped(), asked.frames)
@@ -157,9 +160,11 @@ class _Served:
         return self._memory
 
 
-def _answered(served: _Served, asked: Asked) -> Answer:
+def _answered(served: _Served, message: Opening | Asked) -> Answer:
     try:
-        return served.answer(asked)
+        if isinstance(message, Opening):
+            return served.open(message)
+        return served.answer(message)
     except Exception as error:
         return _tellable(error)
 

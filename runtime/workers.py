@@ -9,29 +9,18 @@ from __future__ import annotations
 
 import mmap
 import os
-import subprocess
-import sys
 import time
 import weakref
 from collections import defaultdict
 from collections.abc import Sequence
-from multiprocessing.connection import Connection, Pipe
-from typing import Any, Final, NoReturn, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
-from srd_edge.errors import RunError
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.budget import HAND_OVER, WHOLE, FrameTimer, StageCosts
-from srd_edge.runtime.captioning_process import (
-    Answer,
-    Asked,
-    Opened,
-    Opening,
-    Shown,
-    Told,
-    frames_in,
-)
+from srd_edge.runtime.captioning_link import Link, file_in_memory
+from srd_edge.runtime.captioning_process import Asked, Opened, Opening, Shown, Told, frames_in
 from srd_edge.runtime.pipeline import Pipeline
 from srd_edge.runtime.records import Result
 
@@ -42,7 +31,6 @@ _LONGEST_S: Final = 30.0
 _FIRST_GUESS_S: Final = 0.5e-3
 _SAFETY: Final = 1.25
 _MOST_SPARE: Final = 0.5
-_FAREWELL_S: Final = 5.0
 
 
 class Worker(Protocol):
@@ -76,6 +64,8 @@ class Worker(Protocol):
 
     def wait(self, until_s: float) -> list[Result] | None:
         """What is said of them; None where it is not known by ``until_s``. Raises what went wrong.
+
+        Asked again, it says the same: a caller may have been interrupted before it took it in.
 
         Args:
             until_s: on the timer's clock; infinity waits for as long as it takes.
@@ -157,6 +147,9 @@ class OnProcess:
     the same, nobody sleeps for a while, and for longer where that happens often: what is said of a
     frame is known when the next one comes.
 
+    Interrupted anywhere, it goes on with the next question. What was asked last is asked again of
+    another process where the interruption came amid a message; that takes as long as opening does.
+
     Args:
         opening: what the process opens.
 
@@ -167,29 +160,17 @@ class OnProcess:
     runs_over: Final = True
 
     def __init__(self, opening: Opening) -> None:
+        self._opening = opening
         self._most_spare_s = _MOST_SPARE * opening.budget_ms / 1e3
         self._costs = defaultdict[int, StageCosts](StageCosts)
         self._late_s = Worst(_FIRST_GUESS_S)
         self._vigil = Vigil()
         self._begun: tuple[int, float] | None = None
-        self._file = os.memfd_create("srd-edge")
+        self._asked = Asked((), None)
         self._memory: mmap.mmap | None = None
-        self._connection, theirs = Pipe()
-        ends = theirs.fileno(), self._file
-        code = f"from srd_edge.runtime.captioning_process import serve; serve{ends}"
-        environment = {"OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"} | os.environ
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", code],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,  # results go to ours
-            pass_fds=ends,
-            env=environment,
-            start_new_session=True,  # Ctrl-C ends us, and that ends it
-        )
-        theirs.close()
-        self._end = weakref.finalize(self, _end, self._connection, self._process, self._file)
-        self._send(opening)
-        opened: Opened = self._receive()
+        self._file = file_in_memory("srd-edge")
+        weakref.finalize(self, os.close, self._file)
+        self._link, opened = self._linked()
         self.provider, self.fallback = opened.provider, opened.fallback
 
     @property
@@ -204,33 +185,47 @@ class OnProcess:
         with timer.stage(HAND_OVER):
             shown = tuple(Shown(frame.index, frame.time_s, frame.pixels.shape) for frame in frames)
             kept = self._copied(frames, shown)
-            self._send(Asked(shown, timer.start_s, self.spare_s))
+            self._ask(Asked(shown, timer.start_s, self.spare_s))
         self._begun = len(frames), time.perf_counter()
         return kept
 
     def wait(self, until_s: float) -> list[Result] | None:
-        assert self._begun is not None, "nothing to wait for"
+        if self._link.broken:
+            self._ask(self._asked)
         asked_s, due_s = time.perf_counter(), until_s - self.spare_s
-        patience_s = None if until_s == _NEVER_S else max(due_s - asked_s, 0.0)
-        if patience_s is not None and self._vigil.lasts(asked_s):
-            patience_s = 0.0
-        if not self._connection.poll(patience_s):
-            if patience_s:
+        if until_s != _NEVER_S and self._vigil.lasts(asked_s):
+            due_s = min(due_s, asked_s)
+        told: Told | None = self._link.answer(due_s)
+        if told is None:
+            if due_s > asked_s:
                 self._woken(due_s, until_s)
             return None
-        (count, begun_s), self._begun = self._begun, None
-        told: Told = self._receive()
         if told.done_s > asked_s:
             self._woken(told.done_s, until_s)
-        self._costs[count].learn(WHOLE, (told.done_s - begun_s) * 1e3)
+        if self._begun is not None:
+            (count, begun_s), self._begun = self._begun, None
+            self._costs[count].learn(WHOLE, (told.done_s - begun_s) * 1e3)
         return told.results
 
     def undefended(self, frame: Frame) -> str:
         shown = (Shown(frame.index, frame.time_s, frame.pixels.shape),)
         self._copied([frame], shown)
-        self._send(Asked(shown, None))
-        caption: str = self._receive()
+        self._ask(Asked(shown, None))
+        caption: str = self._link.answer()
         return caption
+
+    def _ask(self, asked: Asked) -> None:
+        """Ask, of another process where the one there is of no use any more."""
+        if self._link.broken:
+            self._link.abandon()
+            self._link, _ = self._linked()
+        self._asked = asked
+        self._link.ask(asked)
+
+    def _linked(self) -> tuple[Link, Opened]:
+        link = Link(self._file)
+        link.ask(self._opening)
+        return link, link.answer()
 
     def _woken(self, due_s: float, until_s: float) -> None:
         """Learn from having been woken now."""
@@ -249,38 +244,3 @@ class OnProcess:
         for frame, copy in zip(frames, kept, strict=True):
             np.copyto(copy.pixels, frame.pixels)
         return kept
-
-    def _send(self, message: Opening | Asked) -> None:
-        try:
-            self._connection.send(message)
-        except OSError as error:
-            self._gone(error)
-
-    def _receive(self) -> Any:
-        try:
-            answer: Answer = self._connection.recv()
-        except (EOFError, OSError) as error:
-            self._gone(error)
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
-
-    def _gone(self, error: Exception) -> NoReturn:
-        self._connection.close()
-        status = self._process.wait()
-        raise RunError(
-            expected="an answer from the process that captions",
-            found=f"that it ended with status {status}",
-            do="see what it printed; -9 is mostly too little memory",
-        ) from error
-
-
-def _end(connection: Connection[Any, Any], process: subprocess.Popen[bytes], memory: int) -> None:
-    """It ends by itself when nobody is there to ask; a call of a model is waited for."""
-    connection.close()
-    os.close(memory)
-    try:
-        process.wait(_FAREWELL_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

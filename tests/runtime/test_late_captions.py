@@ -193,7 +193,7 @@ def test_on_a_process_of_its_own_a_caption_comes_with_its_age(
 ) -> None:
     defender = Defender(bundle, budget=LatencyBudget(1e-3), provider="cpu")
     assert isinstance(defender._worker, OnProcess)
-    pid = defender._worker._process.pid
+    pid = defender._worker._link.process.pid
     expected = [
         (0, ("held", None, None, ("caption",))),
         (7, ("held", captions[0], 7, ("caption",))),

@@ -106,12 +106,12 @@ def test_a_process_says_what_the_caller_would(on_process: OnProcess, at_once: At
 def test_what_is_not_done_in_time_is_there_later(on_process: OnProcess, at_once: AtOnce) -> None:
     (frame,) = frames(1)
     buffer = frame.pixels.copy()
-    os.kill(on_process._process.pid, signal.SIGSTOP)
+    os.kill(on_process._link.process.pid, signal.SIGSTOP)
     on_process.begin([Frame(buffer, 1, 0.1)], timer(on_process, 1))
     buffer[:] = 0  # the caller has the next frame there
     for patience_s in (-1.0, 0.02):
         assert on_process.wait(time.perf_counter() + patience_s) is None
-    os.kill(on_process._process.pid, signal.SIGCONT)
+    os.kill(on_process._link.process.pid, signal.SIGCONT)
     at_once.begin([frame], timer(at_once, 1))
     assert said(on_process.wait(FOR_EVER)) == said(at_once.wait(FOR_EVER))
 
@@ -128,22 +128,22 @@ def test_a_caller_that_is_woken_late_asks_to_be_woken_earlier(
     on_process: OnProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert 0 < on_process.spare_s < 0.01
-    os.kill(on_process._process.pid, signal.SIGSTOP)
+    os.kill(on_process._link.process.pid, signal.SIGSTOP)
     on_process.begin(frames(0), timer(on_process, 1))
-    poll = on_process._connection.poll
+    poll = on_process._link.connection.poll
 
     def overslept(patience_s: float | None = None) -> bool:
         time.sleep(0.05)
         return bool(poll(0.0 if patience_s is not None else None))
 
-    monkeypatch.setattr(on_process._connection, "poll", overslept)
+    monkeypatch.setattr(on_process._link.connection, "poll", overslept)
     asked_s = time.perf_counter()
     assert on_process.wait(time.perf_counter() + 0.01) is None
     assert on_process.spare_s > 0.04
     # That frame was missed: for a while nobody sleeps.
     patient = on_process._vigil.lasts(time.perf_counter())
     assert patient or time.perf_counter() - asked_s > 0.25
-    os.kill(on_process._process.pid, signal.SIGCONT)
+    os.kill(on_process._link.process.pid, signal.SIGCONT)
     assert on_process.wait(FOR_EVER) is not None
 
 
@@ -212,8 +212,8 @@ def test_errors_come_through_whole() -> None:
 def test_a_process_that_is_killed_is_told_of_in_a_line(on_process: OnProcess) -> None:
     on_process.begin(frames(0), timer(on_process, 1))
     on_process.wait(FOR_EVER)
-    on_process._process.kill()
-    on_process._process.wait()
+    on_process._link.process.kill()
+    on_process._link.process.wait()
     with pytest.raises(RunError, match="ended with status -9") as caught:
         on_process.begin(frames(0), timer(on_process, 1))
         on_process.wait(FOR_EVER)
@@ -224,7 +224,7 @@ def test_a_process_ends_with_its_defender_and_not_with_ctrl_c(toy_bundle: Path) 
     budget = LatencyBudget(HOURS_MS)
     defender = Defender(read_bundle(toy_bundle), budget=budget, provider="cpu")
     assert isinstance(defender._worker, OnProcess)
-    pid = defender._worker._process.pid
+    pid = defender._worker._link.process.pid
     assert defender.caption(picture(0)).caption
     assert os.getsid(pid) != os.getsid(0)
     handles = handles_open()
@@ -241,7 +241,7 @@ def test_a_process_does_not_outlive_a_caller_that_is_killed(toy_bundle: Path) ->
     script = (
         "import sys, time; from srd_edge import Defender;"
         "defender = Defender.load(sys.argv[1], budget_ms=1e7, provider='cpu');"
-        "print(defender._worker._process.pid, flush=True); time.sleep(600)"
+        "print(defender._worker._link.process.pid, flush=True); time.sleep(600)"
     )
     caller = subprocess.Popen(
         [sys.executable, "-P", "-c", script, str(toy_bundle)], stdout=subprocess.PIPE
