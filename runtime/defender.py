@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -9,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from srd_edge.kernels.frames import Frame, Pixels
-from srd_edge.runtime.budget import WHOLE, Clock, FrameTimer, LatencyBudget
+from srd_edge.runtime.budget import HAND_OVER, WHOLE, Clock, FrameTimer, LatencyBudget
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.captioning_process import Opening
 from srd_edge.runtime.gate import ChangeGate
 from srd_edge.runtime.memory import Memory
-from srd_edge.runtime.on_time import OnTime
+from srd_edge.runtime.on_time import OnTime, held
 from srd_edge.runtime.pipeline import Choices, Pipeline
 from srd_edge.runtime.policy import Policy
 from srd_edge.runtime.records import Result
@@ -27,7 +28,7 @@ class Defender:
 
     With a budget, a frame whose caption has not come by its deadline is held with the last trusted
     one; the caption that was late is then trusted for the frames after it. Frames that come while
-    it is still being made are held too.
+    it is still being made are held too, and so are those that there is no room for beside others.
 
     Args:
         bundle: verified; see ``Defender.load`` for the usual way in.
@@ -67,6 +68,8 @@ class Defender:
 
         # One at once: a level that is none is to be told before the first frame.
         self._memories = defaultdict(fresh, {0: fresh()})
+        self._numbers = itertools.count(1)
+        self._turns: dict[int, int] = {}  # when each source had its last: files end, these go on
         self.bundle = bundle
         self._budget = budget or LatencyBudget()
         self._clock = clock
@@ -141,8 +144,10 @@ class Defender:
     ) -> dict[int, Result]:
         """Caption a frame of each of several sources, side by side: one model for all of them.
 
-        With a budget, so many are captioned at once as were found to keep it. A caption may differ
-        from the one that the frame gets by itself, by what rounding decides.
+        With a budget, so many are captioned at once as were found to keep it, and then others in
+        what is left of it. Those that there is no room for are held, and go first the next time.
+        All are handed back together, so ``total_ms`` is the same for all. A caption may differ from
+        the one that the frame gets by itself, by what rounding decides.
 
         Args:
             frames: by source; see ``caption``.
@@ -155,68 +160,93 @@ class Defender:
             source: frame if isinstance(frame, Frame) else Frame(frame)
             for source, frame in frames.items()
         }
-        timer = self._timer()
-        results: dict[int, Result] = {}
-        for source, frame in shown.items():
-            memory = self._memories[source]
-            last = memory.standing
-            if last is None or (compare and last.raw_caption is None):
-                continue
-            with timer.stage("gate", learn=False):
-                standing = memory.unchanged(frame)
-            if standing is not None:
-                results[source] = _told_of(standing, frame, timer)
-        due = [(source, frame) for source, frame in shown.items() if source not in results]
-        while due:
-            count = self._side_by_side(len(due))
-            timer.costs = self._worker.costs(count)
-            results |= self._captioned(dict(due[:count]), timer, compare=compare)
-            due, timer = due[count:], self._timer()
+        whole = self._timer()
+        results, gate_ms = self._unchanged(shown, whole.start_s, compare=compare)
+        due = {source: frame for source, frame in shown.items() if source not in results}
+        results |= self._captioned(due, whole.start_s)
+        total_ms, within_budget = whole.total_ms, whole.within_budget
+        for source, result in results.items():
+            results[source] = replace(
+                result,
+                stage_ms={**gate_ms[source], **result.stage_ms},
+                total_ms=total_ms,
+                within_budget=within_budget,
+            )
+        for source, frame in due.items():
+            if compare:
+                raw_caption = self._undefended(frame, results[source])
+                results[source] = replace(results[source], raw_caption=raw_caption)
+            self._memories[source].stand(results[source], frame)
         return {source: results[source] for source in shown}
 
     def rest(self) -> None:
         """Wait for captions that are late: between frames that come when they are asked for."""
         self._on_time.finish()
 
-    def _timer(self) -> FrameTimer:
+    def _timer(self, start_s: float | None = None) -> FrameTimer:
         return FrameTimer(
             self._budget,
             self._worker.costs(),
             self._clock,
+            start_s=start_s,
             spare_s=self._worker.spare_s,
             runs_over=self._worker.runs_over,
         )
 
-    def _side_by_side(self, frames: int) -> int:
-        """How many of so many frames are captioned at once."""
-        budget_ms = self._budget.frame_ms
-        while frames > 1 and budget_ms is not None:
-            costs = self._worker.costs(frames)
-            if costs.expected_ms(WHOLE) <= budget_ms:
-                break
-            costs.doubt(WHOLE)
-            frames -= 1
-        return frames
-
-    def _captioned(
-        self, frames: Mapping[int, Frame], timer: FrameTimer, *, compare: bool
-    ) -> dict[int, Result]:
-        """Results by source, with the time that they took."""
-        memories = [self._memories[source] for source in frames]
-        results = self._on_time.results(frames, memories, timer)
-        total_ms, within_budget = timer.total_ms, timer.within_budget
+    def _unchanged(
+        self, frames: Mapping[int, Frame], start_s: float, *, compare: bool
+    ) -> tuple[dict[int, Result], dict[int, dict[str, float]]]:
+        """Results of the sources whose picture stands still, and what it took to look at each."""
+        results, stage_ms = {}, {}
         for source, frame in frames.items():
-            result = replace(
-                results[source],
-                stage_ms={**timer.stage_ms, **results[source].stage_ms},
-                total_ms=total_ms,
-                within_budget=within_budget,
-            )
-            if compare:
-                result = replace(result, raw_caption=self._undefended(frame, result))
-            self._memories[source].stand(result, frame)
-            results[source] = result
+            memory, timer = self._memories[source], self._timer(start_s)
+            stage_ms[source] = timer.stage_ms
+            last = memory.standing
+            if last is None or (compare and last.raw_caption is None):
+                continue
+            with timer.stage("gate", learn=False):
+                standing = memory.unchanged(frame)
+            if standing is not None:
+                results[source] = _told_of(standing, frame)
+        return results, stage_ms
+
+    def _captioned(self, frames: Mapping[int, Frame], start_s: float) -> dict[int, Result]:
+        """Results by source, without the time that they took: as many as there is room for."""
+        results: dict[int, Result] = {}
+        due = sorted(frames, key=lambda source: self._turns.get(source, 0))
+        while due:
+            timer = self._timer(start_s)
+            count = self._room(len(due), timer, first=not results)
+            lot = {source: frames[source] for source in due[: count or None]}
+            memories = [self._memories[source] for source in lot]
+            if count:
+                told = self._on_time.results(lot, memories, timer)
+                self._turns |= zip(lot, self._numbers, strict=False)
+            else:
+                told = held(lot, memories, timer, "frame_rate")
+            for source, result in told.items():
+                stage_ms = {**timer.stage_ms, **result.stage_ms}
+                results[source] = replace(result, stage_ms=stage_ms)
+            due = due[len(lot) :]
         return results
+
+    def _room(self, frames: int, timer: FrameTimer, *, first: bool) -> int:
+        """How many of so many frames are captioned at once in the time that is left.
+
+        The first are, even if all that comes of it is a late caption; nobody waits behind others
+        for that.
+        """
+        if not self._on_time.is_free(timer):
+            return 0
+        budget_ms = (timer.deadline_s - timer.start_s) * 1e3
+        for count in range(frames, 1, -1):
+            timer.costs = self._worker.costs(count)
+            if timer.fits(HAND_OVER, WHOLE):
+                return count
+            if first and timer.costs.expected_ms(WHOLE) > budget_ms:
+                timer.costs.doubt(WHOLE)
+        timer.costs = self._worker.costs()
+        return 1 if first or timer.fits(HAND_OVER, WHOLE) else 0
 
     def _undefended(self, frame: Frame, result: Result) -> str:
         """What the captioner says by itself, made after the frame's time was taken."""
@@ -227,14 +257,13 @@ class Defender:
         return self._worker.undefended(frame)
 
 
-def _told_of(standing: Result, frame: Frame, timer: FrameTimer) -> Result:
+def _told_of(standing: Result, frame: Frame) -> Result:
     """The result of an earlier frame, for one that looks the same."""
     return replace(
         standing,
         frame=frame.index,
         time_s=frame.time_s,
-        stage_ms=timer.stage_ms,
-        total_ms=timer.total_ms,
-        within_budget=timer.within_budget,
+        stage_ms={},
+        side_by_side=1,
         unchanged_for=frame.index - standing.frame,
     )

@@ -25,20 +25,33 @@ class OnTime:
         self._worker = worker
         self._begun: list[tuple[Frame, Memory]] = []
 
+    def is_free(self, timer: FrameTimer) -> bool:
+        """Whether frames can be begun in time; a caption that is late is waited for first."""
+        if self._begun:
+            with timer.stage("wait", learn=False):
+                done = self.finish(timer.deadline_s)
+            # What is handed over takes time, and a frame that is late already must not wait for it.
+            return done and timer.fits(HAND_OVER)
+        return True
+
     def results(
         self, frames: Mapping[int, Frame], memories: Sequence[Memory], timer: FrameTimer
     ) -> dict[int, Result]:
         """What is said of each: its own caption if it comes in time, or the last one.
 
         Args:
-            frames: by source, to be captioned side by side.
+            frames: by source, to be captioned side by side; nothing is late before them.
             memories: of these sources.
             timer: of the frames.
 
         Returns:
             Results by source, without their times.
         """
-        results = self._own(frames, memories, timer)
+        kept = self._worker.begin(list(frames.values()), timer)
+        self._begun = list(zip(kept, memories, strict=True))
+        results = self._collect(timer.deadline_s)
+        if results is None:
+            return held(frames, memories, timer, "caption")
         told = {}
         for source, memory, result in zip(frames, memories, results, strict=True):
             if result.verdict == "held":
@@ -47,23 +60,6 @@ class OnTime:
                 memory.trust(result)
                 told[source] = result
         return told
-
-    def _own(
-        self, frames: Mapping[int, Frame], memories: Sequence[Memory], timer: FrameTimer
-    ) -> list[Result]:
-        """What is said of each by itself; held where that has not come in time."""
-        if self._begun:
-            with timer.stage("wait", learn=False):
-                done = self.finish(timer.deadline_s)
-            # What is handed over takes time, and a frame that is late already must not wait for it.
-            if not (done and timer.fits(HAND_OVER)):
-                return [_held(frame, timer, "frame_rate") for frame in frames.values()]
-        kept = self._worker.begin(list(frames.values()), timer)
-        self._begun = list(zip(kept, memories, strict=True))
-        results = self._collect(timer.deadline_s)
-        if results is None:
-            results = [_held(frame, timer, "caption") for frame in frames.values()]
-        return results
 
     def finish(self, until_s: float = float("inf")) -> bool:
         """Whether no caption is late any more; one that has come is for the frames after it."""
@@ -87,14 +83,20 @@ class OnTime:
         return results
 
 
-def _held(frame: Frame, timer: FrameTimer, given_up: str) -> Result:
-    """A frame that nothing is known of in time."""
-    return Result(
-        frame=frame.index,
-        time_s=frame.time_s,
-        caption=None,
-        verdict="held",
-        suspicion=None,
-        stage_ms=dict(timer.stage_ms),
-        degraded=(given_up,),
-    )
+def held(
+    frames: Mapping[int, Frame], memories: Sequence[Memory], timer: FrameTimer, given_up: str
+) -> dict[int, Result]:
+    """Frames that nothing is known of in time, each with the last trusted caption of its source."""
+    results = {}
+    for (source, frame), memory in zip(frames.items(), memories, strict=True):
+        result = Result(
+            frame=frame.index,
+            time_s=frame.time_s,
+            caption=None,
+            verdict="held",
+            suspicion=None,
+            stage_ms=dict(timer.stage_ms),
+            degraded=(given_up,),
+        )
+        results[source] = memory.hold(result)
+    return results

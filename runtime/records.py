@@ -111,11 +111,13 @@ class Result:
         stage_ms: milliseconds by stage: gate, wait (for an earlier frame's caption), hand_over (to
             the process that captions), preprocess, encode, policy, perturb, decode, and those of
             the check: screen, examine, answer.
-        total_ms: milliseconds from the frame to its caption, the comparison left out.
+        total_ms: milliseconds from when the frame was handed over to when its result was handed
+            back, with those of other sources that came with it; the comparison left out.
         within_budget: whether total_ms kept the budget; None without a budget.
         degraded: what was given up to keep the budget: ``policy_steps``, ``retries``,
             ``caption_length``; or ``caption``, where the frame's own did not come in time, and
-            ``frame_rate``, where an earlier frame's was still being made.
+            ``frame_rate``, where it was not begun: an earlier frame's, or those of other sources,
+            took the time.
         held_for: for a held caption, the number of frames since it was made.
         unchanged_for: where the picture stood still and the last caption with it, the number of
             frames since that was made.

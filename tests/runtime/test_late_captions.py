@@ -13,7 +13,7 @@ import pytest
 
 from srd_edge import Defender, Frame, Result
 from srd_edge.kernels.frames import Pixels
-from srd_edge.runtime.budget import FrameTimer, LatencyBudget
+from srd_edge.runtime.budget import WHOLE, FrameTimer, LatencyBudget
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.pipeline import Pipeline
 from srd_edge.runtime.workers import AtOnce, OnProcess
@@ -129,6 +129,27 @@ def test_a_late_caption_is_for_its_own_source(bundle: Bundle, captions: list[str
     held = [defender.caption(Frame(picture(seed), seed), source=seed % 2) for seed in range(3)]
     assert [result.caption for result in held] == [None, None, captions[0]]
     assert held[2].held_for == 2
+
+
+def test_sources_take_turns_where_there_is_room_for_one(
+    bundle: Bundle, captions: list[str | None]
+) -> None:
+    defender = slow(bundle, 2, 2)
+    defender._worker.costs(2).learn(WHOLE, 1e9)
+    first = defender.captions({0: Frame(picture(0), 0), 1: Frame(picture(1), 0)})
+    assert [told(first[n]) for n in range(2)] == [
+        ("held", None, None, ("caption",)),
+        ("held", None, None, ("frame_rate",)),
+    ]
+    second = defender.captions({0: Frame(picture(2), 1), 1: Frame(picture(3), 1)})
+    assert [told(second[n]) for n in range(2)] == [
+        ("held", captions[0], 1, ("frame_rate",)),
+        ("held", None, None, ("caption",)),
+    ]
+    defender.rest()
+    third = defender.captions({1: Frame(picture(4), 2)})
+    assert told(third[1])[:2] != ("held", None)
+    assert third[1].caption == captions[4]
 
 
 def test_a_late_caption_of_what_is_forgotten_is_never_said(bundle: Bundle) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from srd_edge.kernels.frames import Pixels
 from srd_edge.runtime.budget import WHOLE, LatencyBudget
 from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.captioning import Generated, OnnxCaptioner
+from srd_edge.runtime.gate import ChangeGate
 from srd_edge.runtime.records import Observation
 from srd_edge.runtime.side_by_side import apart, together
 from srd_edge.runtime.workers import AtOnce
-from tests.runtime.clocks import after
+from tests.runtime.clocks import Clock, after, metered
 
 FIRST = 3  # an occlusion
 WHAT_IS_SAID = ("caption", "verdict", "actions", "degraded", "raw_caption", "speaker")
@@ -160,6 +162,111 @@ def test_so_many_at_once_as_the_budget_allows(
     if at_once < 4:
         # What is refused is doubted, so that it is tried again some day.
         assert defender._worker.costs(4).means_ms[WHOLE] == pytest.approx(90)
+
+
+def working(bundle: Bundle, clock: Clock, budget_ms: float, whole_ms: Sequence[float]) -> Defender:
+    """Takes 20 ms a frame, and believes that 1, 2, ... frames at once take ``whole_ms``."""
+    defender = metered(bundle, clock, budget_ms, provider="cpu")
+    captioner = defender._worker.pipeline._captioner  # type: ignore[attr-defined]
+    encode_each = captioner.encode_each
+
+    def spending(canvases: Sequence[Pixels]) -> Any:
+        clock.spend(20.0 * len(canvases))
+        return encode_each(canvases)
+
+    captioner.encode_each = spending
+    for count, ms in enumerate(whole_ms, start=1):
+        defender._worker.costs(count).learn(WHOLE, ms)
+    return defender
+
+
+def shown(number: int, sources: int) -> dict[int, Frame]:
+    return {n: Frame(picture(10 * number + n), number) for n in range(sources)}
+
+
+def test_who_there_is_no_room_for_is_held_and_goes_first_the_next_time(bundle: Bundle) -> None:
+    clock = Clock()
+    defender = working(bundle, clock, 55, [20, 40, 60, 80, 100])
+    captions: dict[int, tuple[int, str | None]] = {}
+    for number, captioned in enumerate([{0, 1}, {2, 3}, {4, 0}]):
+        began_s = clock.now_s
+        results = defender.captions(shown(number, 5))
+        assert (clock.now_s - began_s) * 1e3 == pytest.approx(40)
+        assert list(results) == list(range(5))
+        for n, result in results.items():
+            assert result.total_ms == pytest.approx(40)
+            assert result.within_budget
+            if n in captioned:
+                captions[n] = number, result.caption
+                assert (result.verdict == "held", result.side_by_side) == (False, 2)
+            else:
+                made, caption = captions.get(n, (number, None))
+                assert (result.verdict, result.degraded) == ("held", ("frame_rate",))
+                assert (result.caption, result.held_for or 0) == (caption, number - made)
+
+
+def test_no_source_waits_for_ever_whose_every_picture_is_a_file_of_its_own(bundle: Bundle) -> None:
+    defender = working(bundle, Clock(), 55, [20, 40, 60])
+    for number, held in enumerate([{2}, {1}]):
+        results = defender.captions(shown(number, 3))
+        assert {n for n, result in results.items() if result.verdict == "held"} == held
+        for n in range(3):
+            defender.forget(n)
+
+
+def test_others_are_captioned_in_what_is_left_of_the_budget(bundle: Bundle) -> None:
+    clock = Clock()
+    defender = working(bundle, clock, 100, [20, 40, 100])
+    results = defender.captions(shown(0, 3))
+    assert [result.side_by_side for result in results.values()] == [2, 2, 1]
+    assert [result.total_ms for result in results.values()] == pytest.approx([60] * 3)
+    assert "held" not in {result.verdict for result in results.values()}
+
+
+def test_who_is_late_makes_all_late_that_are_handed_back_with_it(bundle: Bundle) -> None:
+    clock = Clock()
+    results = working(bundle, clock, 55, [1, 40, 60]).captions(shown(0, 3))
+    assert [result.total_ms for result in results.values()] == pytest.approx([60] * 3)
+    assert {result.within_budget for result in results.values()} == {False}
+
+
+def test_a_comparison_takes_no_time_from_the_others(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    defender = working(bundle, clock, 100, [20, 40, 100])
+
+    def undefended(frame: Frame) -> str:
+        clock.spend(1000)
+        return f"of {frame.index}"
+
+    monkeypatch.setattr(defender._worker, "undefended", undefended)
+    monkeypatch.setattr(defender, "_undefended", lambda frame, _: undefended(frame))
+    results = defender.captions(shown(0, 3), compare=True)
+    assert [result.total_ms for result in results.values()] == pytest.approx([60] * 3)
+    assert {result.raw_caption for result in results.values()} == {"of 0"}
+    assert "held" not in {result.verdict for result in results.values()}
+
+
+def test_each_is_charged_for_its_own_look_through_the_gate(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    defender = Defender(bundle, gate_level=8, provider="cpu", clock=clock)
+    defender.captions(shown(0, 3))
+    looks, still = iter([1.0, 2.0, 4.0]), ChangeGate.still
+
+    def slow(gate: ChangeGate, pixels: Pixels) -> bool:
+        clock.spend(next(looks))
+        return still(gate, pixels)
+
+    monkeypatch.setattr(ChangeGate, "still", slow)
+    results = defender.captions(shown(0, 3) | {1: Frame(picture(99), 1)})
+    assert [result.stage_ms["gate"] for result in results.values()] == pytest.approx([1, 2, 4])
+    assert [set(results[n].stage_ms) for n in (0, 2)] == [{"gate"}] * 2
+    assert "encode" in results[1].stage_ms
+    assert [result.side_by_side for result in results.values()] == [1, 1, 1]
+    assert [result.total_ms for result in results.values()] == pytest.approx([7] * 3)
 
 
 def test_beams_are_made_one_after_the_other(bundle: Bundle) -> None:
