@@ -236,12 +236,11 @@ def test_a_comparison_takes_no_time_from_the_others(
     clock = Clock()
     defender = working(bundle, clock, 100, [20, 40, 100])
 
-    def undefended(frame: Frame) -> str:
+    def undefended(frame: Frame, _: Result) -> str:
         clock.spend(1000)
         return f"of {frame.index}"
 
-    monkeypatch.setattr(defender._worker, "undefended", undefended)
-    monkeypatch.setattr(defender, "_undefended", lambda frame, _: undefended(frame))
+    monkeypatch.setattr(defender, "_undefended", undefended)
     results = defender.captions(shown(0, 3), compare=True)
     assert [result.total_ms for result in results.values()] == pytest.approx([60] * 3)
     assert {result.raw_caption for result in results.values()} == {"of 0"}
