@@ -103,8 +103,8 @@ class Handover:
 class ThreadedSource(ABC):
     """A Source whose frames are read by a thread of its own; what ``_read`` does is the subclass's.
 
-    The thread starts with the first ``next``, or with ``start`` or ``watch``. An exception on it is
-    handed to the consumer.
+    The thread starts with the first ``next``, or with ``start`` or ``watch``, and never after
+    ``close``, which any thread may call. An exception on it is handed to the consumer.
 
     Args:
         facts: what is known of the source.
@@ -121,6 +121,7 @@ class ThreadedSource(ABC):
         self._taken = 0
         self._condition: Condition = "reading"
         self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
 
     @property
     def arrivals(self) -> Arrivals:
@@ -142,11 +143,13 @@ class ThreadedSource(ABC):
         return self._taken == self._max_frames or self._handover.ended
 
     def start(self) -> None:
-        """Start to read."""
-        if self._thread is None and not self._handover.ended:
-            # A daemon, so that a driver stuck inside a read cannot keep the process alive.
-            self._thread = threading.Thread(target=self._run, name="srd-edge reader", daemon=True)
-            self._thread.start()
+        """Start to read, unless it was closed."""
+        with self._starting:
+            if self._thread is None and not self._handover.ended:
+                # A daemon, so that a driver stuck inside a read cannot keep the process alive.
+                thread = threading.Thread(target=self._run, name="srd-edge reader", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def watch(self, wake: Callable[[], None]) -> None:
         self._handover.watch(wake)
@@ -177,10 +180,12 @@ class ThreadedSource(ABC):
         """
         self._handover.close()
         self._unblock()
-        if self._thread is None:
+        with self._starting:
+            thread = self._thread
+        if thread is None:
             self._never_started()
-        elif self._thread is not threading.current_thread():
-            self._thread.join(_FAREWELL_S)
+        elif thread is not threading.current_thread():
+            thread.join(_FAREWELL_S)
 
     @abstractmethod
     def _read(self) -> None:

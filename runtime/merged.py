@@ -7,6 +7,7 @@ One that fails ends alone, with a line; the others go on.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -114,11 +115,12 @@ class MergedSource:
         self.close()
 
     def close(self) -> None:
-        """Close them all; ``next`` then finds the end."""
+        """Close them all, though one should fail to; ``next`` then finds the end."""
         self._turns.clear()
         self._failed.clear()
-        for source in self._sources:
-            source.close()
+        with contextlib.ExitStack() as closing:
+            for source in reversed(self._sources):
+                closing.callback(source.close)
 
     def _take_turn(self) -> SourcedFrame | None:
         """A frame of the source whose turn it is, if it has one; it goes to the end of the line."""

@@ -53,6 +53,7 @@ class StoppableInput:
         except OSError as error:
             raise _unreadable(error) from error
         self._stopped, self._stop = os.pipe()
+        self._stopping = threading.Lock()
         self._is_open = True
 
     def chunks(self) -> Iterator[bytes]:
@@ -76,10 +77,11 @@ class StoppableInput:
             os.close(self._stopped)
 
     def stop(self) -> None:
-        """End ``chunks``, though it waits."""
-        if self._is_open:
-            self._is_open = False
-            os.close(self._stop)  # the other end of that pipe can be read now: it has ended
+        """End ``chunks``, though it waits; from any thread, more than once."""
+        with self._stopping:
+            if self._is_open:
+                self._is_open = False
+                os.close(self._stop)  # the other end of that pipe can be read now: it has ended
 
 
 def reads_standard_input(spec: str) -> bool:

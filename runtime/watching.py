@@ -122,10 +122,11 @@ class Watch:
                 loop.call_soon_threadsafe(came.put_nowait, item)
 
         # A daemon, so that a driver stuck inside a read cannot keep the process alive.
-        self._thread = threading.Thread(
+        thread = threading.Thread(
             target=self._work, args=(post,), name="srd-edge watch", daemon=True
         )
-        self._thread.start()
+        thread.start()
+        self._thread = thread  # once it can be joined: ``close`` may be called from anywhere
         try:
             while True:
                 self._wanted.release()

@@ -147,6 +147,22 @@ def test_close_ends_all_threads() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "srd-edge reader"]
 
 
+def test_every_source_is_closed_even_if_one_cannot_be() -> None:
+    a, b, c = (source(name, frames(99)) for name in "abc")
+    closes = b.close
+
+    def fail() -> None:
+        closes()
+        raise ZeroDivisionError("while closing")
+
+    b.close = fail  # type: ignore[method-assign]
+    merged = MergedSource([a, b, c])
+    assert next(merged).frame.index == 0
+    with pytest.raises(ZeroDivisionError, match="while closing"):
+        merged.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "srd-edge reader"]
+
+
 def write_pictures(folder: Path, count: int) -> str:
     folder.mkdir()
     for index in range(count):

@@ -98,6 +98,39 @@ def test_close_leaves_a_read_behind_that_never_comes_back(monkeypatch: pytest.Mo
     assert not reader_threads()
 
 
+def test_close_while_the_thread_is_being_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[BaseException] = []
+
+    def close() -> None:
+        try:
+            source.close()
+        except BaseException as error:
+            failures.append(error)
+
+    class ClosedMeanwhile(threading.Thread):
+        def start(self) -> None:
+            closer.start()
+            closer.join(0.05)  # would be over by then, if it did not wait for the start
+            super().start()
+
+    closer = threading.Thread(target=close)
+    source = reader(frames())
+    with monkeypatch.context() as patched:
+        patched.setattr("srd_edge.runtime.handover.threading.Thread", ClosedMeanwhile)
+        source.start()
+    closer.join(10)
+    assert failures == []
+    assert list(source) == []
+    assert not reader_threads()
+
+
+def test_what_is_closed_does_not_start() -> None:
+    source = reader(frames())
+    source.close()
+    source.watch(lambda: None)
+    assert not reader_threads()
+
+
 def test_a_batch_is_what_is_ready() -> None:
     there = threading.Event()
     source = reader(frames(QUEUE_FRAMES + 2))
