@@ -55,7 +55,7 @@ class MergedSource:
         self._taken = 0
         self._failed: list[tuple[Source, SourceError]] = []
         self._news = threading.Event()
-        self._watching = False
+        self._watching = self._closed = False
 
     @property
     def arrivals(self) -> Arrivals:
@@ -67,13 +67,15 @@ class MergedSource:
 
     @property
     def waiting(self) -> int:
-        waiting = sum(self._sources[number].waiting for number in self._turns)
+        if self._closed:
+            return 0
+        waiting = sum(source.waiting for source in self._sources)
         return waiting if self._max_frames is None else min(waiting, self._max_frames - self._taken)
 
     @property
     def ended(self) -> bool:
-        is_done = self._taken == self._max_frames
-        return is_done or all(self._sources[number].ended for number in self._turns)
+        is_done = self._closed or self._taken == self._max_frames
+        return is_done or all(source.ended for source in self._sources)
 
     def watch(self, wake: Callable[[], None]) -> None:
         self._watching = True
@@ -93,7 +95,7 @@ class MergedSource:
             self.close()
         if not self._watching:
             self.watch(lambda: None)
-        while self._turns:
+        while self._turns and not self._closed:
             self._news.clear()  # before looking: what comes from now on is not overlooked
             for _ in range(len(self._turns)):
                 frame = self._take_turn()
@@ -104,7 +106,7 @@ class MergedSource:
                 self._news.wait()
         error = self._failure()
         self._failed.clear()
-        if error is not None:
+        if error is not None and not self._closed:
             raise error
         raise StopIteration
 
@@ -116,8 +118,7 @@ class MergedSource:
 
     def close(self) -> None:
         """Close them all, though one should fail to; ``next`` then finds the end."""
-        self._turns.clear()
-        self._failed.clear()
+        self._closed = True  # and no more than that: another thread may be taking a frame
         with contextlib.ExitStack() as closing:
             for source in reversed(self._sources):
                 closing.callback(source.close)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal, Protocol, Self, TypeAlias
 
@@ -158,5 +159,5 @@ def ready_frames(source: Source, most: int) -> list[SourcedFrame]:
         StopIteration, SourceError: as ``next``, and only where there is no frame to return.
     """
     frames = [next(source)]
-    frames.extend(next(source) for _ in range(min(source.waiting, most - 1)))
+    frames.extend(islice(source, min(source.waiting, most - 1)))  # fewer, if it is closed meanwhile
     return frames

@@ -163,6 +163,53 @@ def test_every_source_is_closed_even_if_one_cannot_be() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "srd-edge reader"]
 
 
+class ClosedWhenLookedAt(ReaderThread):
+    """Has somebody else close the merged source at the worst moment: while it is asked."""
+
+    closes: MergedSource | None = None
+
+    @property
+    def waiting(self) -> int:
+        found, merged = super().waiting, self.closes
+        if merged is not None:
+            self.closes = None
+            closing = threading.Thread(target=merged.close)
+            closing.start()
+            closing.join(10)
+            assert not closing.is_alive()
+        return found
+
+
+def three_that_wait(count: int) -> tuple[MergedSource, list[ClosedWhenLookedAt]]:
+    sources = [
+        ClosedWhenLookedAt(frames(count), SourceFacts(name))  # type: ignore[arg-type]
+        for name in "abc"
+    ]
+    merged = MergedSource(sources)
+    all_ready(merged, 3 * count)
+    return merged, sources
+
+
+def test_it_may_be_closed_while_another_thread_takes_a_frame() -> None:
+    merged, (first, *_) = three_that_wait(1)
+    first.closes = merged
+    assert list(merged) == []
+
+
+def test_it_may_be_closed_while_another_thread_counts_what_waits() -> None:
+    merged, (first, *_) = three_that_wait(1)
+    first.closes = merged
+    assert merged.waiting in range(4)
+    assert (merged.waiting, merged.ended, list(merged)) == (0, True, [])
+
+
+def test_a_batch_is_cut_short_by_a_close() -> None:
+    merged, (_, second, _) = three_that_wait(2)
+    assert [next(merged).source for _ in range(3)] == [0, 1, 2]
+    second.closes = merged  # it is counted among those that wait, and then is gone
+    assert [item.source for item in ready_frames(merged, 3)] == [0]
+
+
 def write_pictures(folder: Path, count: int) -> str:
     folder.mkdir()
     for index in range(count):
