@@ -11,7 +11,7 @@ counts for itself: a source and a number name one frame of the run.
 
 Files are read losslessly: every frame, in order, none twice; so is standard input, and a recording
 of known length behind an address or pipeline. Of live sources only the newest frame is kept
-(``live.py``). A file with one of the names above is meant by ``./NAME``.
+(``live_source.py``). A file with one of the names above is meant by ``./NAME``.
 """
 
 from __future__ import annotations
