@@ -2,9 +2,10 @@
 
 A thread reads one frame after the other, so that the camera's own buffer never fills, and keeps the
 newest; a consumer that is slower gets the frame that is true now, and those between are counted. A
-second thread watches the first: a stream that ends, fails or keeps quiet for too long is given up
-and opened again, after waits that double. The reading thread may be stuck in a driver by then; it
-is left behind, and whatever it still reads is dropped.
+second thread watches the first: a stream that ends, fails or shows nothing for too long is given up
+and opened again, after waits that double. Data of which no picture can be made is nothing. The
+reading thread may be stuck in a driver by then; it is left behind, and whatever it still reads is
+dropped.
 
 Frames are numbered as they are read, over all connections, and their time is that of their arrival
 after the first one on this machine's clock, whatever the driver says.
@@ -38,7 +39,7 @@ class Patience:
     """How long a live source is waited for.
 
     Args:
-        stall_s: a stream without a frame for so many seconds is lost.
+        stall_s: a stream without a picture for so many seconds is lost.
         attempts: to open a lost stream again, before it is given up; 0 for none.
         first_wait_s: before the first of them; each later wait is twice as long.
         longest_wait_s: no wait is longer.
@@ -100,7 +101,7 @@ class LiveSource(ThreadedSource):
         self._sleep = sleep or self._stopped.wait
         self._changed = threading.Condition()
         self._connection: _Connection | None = None
-        self._count, self._first_s, self._reconnections = 0, 0.0, 0
+        self._count, self._shown, self._first_s, self._reconnections = 0, 0, 0.0, 0
 
     @property
     def arrivals(self) -> Arrivals:
@@ -117,10 +118,10 @@ class LiveSource(ThreadedSource):
             why = self._follow_connection(attempts)
             if self._stopped.is_set():
                 return
-            if not self._count:
+            if not self._shown:
                 raise self._given_up(why, "before the first")
-            if self._count > before:
-                waits, attempts, before = self._patience.waits_s(), 0, self._count
+            if self._shown > before:
+                waits, attempts, before = self._patience.waits_s(), 0, self._shown
                 if self._patience.attempts:
                     self._condition = "lost"
                     self._say(f"{self.name}: lost after {before} frames ({why}); trying again")
@@ -141,14 +142,14 @@ class LiveSource(ThreadedSource):
         Raises:
             BaseException: whatever went wrong that has nothing to do with the stream.
         """
-        start, seen = self._count, 0
+        start, seen = self._shown, 0
         connection = self._connection = _Connection(self._open, self._deliver, self._changed)
         connection.thread.start()
         try:
             while True:
                 in_time = self._wait_for_life(connection, seen)
                 seen = connection.signs
-                if attempts and self._count > start:
+                if attempts and self._shown > start:
                     self._reconnections += 1
                     self._condition = "reading"
                     self._say(
@@ -160,7 +161,8 @@ class LiveSource(ThreadedSource):
                 if connection.ended or self._stopped.is_set():
                     return connection.why
                 if not in_time:
-                    return f"nothing for {self._patience.stall_s:g} s"
+                    what = "no whole picture" if connection.torn else "nothing"
+                    return f"{what} for {self._patience.stall_s:g} s"
         finally:
             with self._changed:
                 self._connection = None  # what it still reads is dropped
@@ -176,23 +178,38 @@ class LiveSource(ThreadedSource):
             )
 
     def _deliver(self, connection: _Connection, capture: Capture) -> bool:
-        """Number the frame that was grabbed and hand it over; False if nobody wants it any more."""
+        """Number the frame that was grabbed and hand it over; False if nobody wants it any more.
+
+        Between two that are wanted, a frame is a sign of life by itself, as long as the last one
+        that was looked at was a picture.
+        """
         now = self._clock()
         with self._changed:
-            if connection is not self._connection or self._stopped.is_set():
+            if self._is_left_behind(connection):
                 return False
             index = self._count
             self._count += 1
             if index == 0:
                 self._first_s = now
-            connection.signs += 1
-            self._changed.notify_all()
-        if index % self._every == 0:
+        is_wanted, torn, frame = index % self._every == 0, False, None
+        if is_wanted or connection.torn is not False:
             ok, image = capture.retrieve()
-            if ok:  # a torn picture: the next one is only moments away
+            torn = not ok
+            if ok and is_wanted:
                 frame = Frame(rgb_from_cv2(image), index, now - self._first_s)
+        with self._changed:
+            if self._is_left_behind(connection):  # since it was decoded, or stuck there
+                return False
+            connection.torn = torn
+            if not torn:
+                self._shown += 1
+                connection.live()
+            if frame is not None:
                 self._handover.put(SourcedFrame(frame, self.name))
         return True
+
+    def _is_left_behind(self, connection: _Connection) -> bool:
+        return connection is not self._connection or self._stopped.is_set()
 
     def _given_up(self, why: str, when: str) -> SourceError:
         return SourceError(
@@ -206,7 +223,8 @@ class _Connection:
     """A thread that opens a capture and reads it until it ends, fails, or nobody wants its frames.
 
     ``signs`` of life are counted under the condition ``changed``, which is told of each, and of the
-    end.
+    end. ``torn`` says whether no picture could be made of the last frame that was looked at; None
+    before the first.
     """
 
     def __init__(
@@ -217,6 +235,7 @@ class _Connection:
     ) -> None:
         self._open, self._deliver, self._changed = open_capture, deliver, changed
         self.signs, self.opened, self.ended = 0, False, False
+        self.torn: bool | None = None
         self.why = "the end of the stream"
         self.error: BaseException | None = None
         self.thread = threading.Thread(target=self._run, name="srd-edge camera", daemon=True)
@@ -242,5 +261,9 @@ class _Connection:
     def _is_open(self) -> None:
         with self._changed:
             self.opened = True
-            self.signs += 1
-            self._changed.notify_all()
+            self.live()
+
+    def live(self) -> None:
+        """Count a sign of life, under the condition."""
+        self.signs += 1
+        self._changed.notify_all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,12 +27,15 @@ class Film:
         frames: how many; picture i of it is ``first + i`` bright.
         end: False, an exception, or an event that is waited for.
         pace: waited for before each frame.
+        torn: the numbers of those that no picture can be made of.
     """
 
     frames: int
     first: int = 0
     end: BaseException | threading.Event | None = None
     pace: Callable[[int], object] = lambda _: None
+    torn: Container[int] = ()
+    looked_at: list[int] = field(default_factory=list)
     shown: int = -1
     released: bool = False
 
@@ -48,7 +51,8 @@ class Film:
         return False
 
     def retrieve(self) -> tuple[bool, NDArray[Any]]:
-        return True, np.full((2, 2, 3), self.first + self.shown, np.uint8)
+        self.looked_at.append(self.shown)
+        return self.shown not in self.torn, np.full((2, 2, 3), self.first + self.shown, np.uint8)
 
     def release(self) -> None:
         self.released = True
@@ -58,7 +62,7 @@ class Film:
 class Camera:
     """Opens one film after the other; where there is an error in place of one, it fails.
 
-    Its consumer is in step: no film shows a frame before the last one was taken.
+    Its consumer is in step: no film shows a picture before the last one was taken.
     """
 
     films: Sequence[Film | SourceError]
@@ -72,7 +76,7 @@ class Camera:
         self.opened += 1
         if isinstance(film, SourceError):
             raise film
-        film.pace = lambda _: self.taken.acquire()
+        film.pace = lambda shown: shown in film.torn or self.taken.acquire()
         return film
 
     def sleep(self, seconds: float) -> bool:
@@ -208,6 +212,68 @@ def test_a_stalled_stream_is_left_and_opened_again() -> None:
         seen.extend(camera.seen(source))
     assert [brightness for *_, brightness in seen] == [0, 1, 50]
     assert "cam: lost after 2 frames (nothing for 0.05 s); trying again" in camera.said
+    never.set()
+    assert_no_threads()
+
+
+def test_data_without_a_picture_is_no_sign_of_life() -> None:
+    over = threading.Event()
+    film = Film(10**9, torn=range(10**9), pace=lambda _: over.wait(0.001))
+    source = LiveSource(
+        lambda: film, SourceFacts("cam", live=True), patience=Patience(stall_s=0.05, attempts=3)
+    )
+    with source, pytest.raises(SourceError) as caught:
+        next(source)
+    assert "no whole picture for 0.05 s before the first" in str(caught.value)
+    over.set()
+    assert_no_threads()
+
+
+def test_a_stream_that_comes_back_without_a_picture_is_not_back() -> None:
+    camera = Camera([Film(2), Film(9, torn=range(9)), NOTHING, NOTHING])
+    with camera.source(patience=Patience(attempts=3)) as source, pytest.raises(SourceError):
+        list(camera.seen(source))
+    assert (source.arrivals.reconnections, camera.waits_s) == (0, [0.5, 1.0, 2.0])
+
+
+def test_after_a_torn_picture_all_are_looked_at_until_one_is_whole() -> None:
+    film, seen = Film(9, torn=(4, 5)), list[int]()
+    source = LiveSource(
+        lambda: film, SourceFacts("cam", live=True), patience=Patience(attempts=0), every=4
+    )
+    with source, pytest.raises(SourceError, match="after 7 frames"):
+        seen.extend(item.frame.index for item in source)
+    assert film.looked_at == [0, 4, 5, 6, 8]
+    assert seen[-1] == 8
+    assert set(seen) <= {0, 8}
+
+
+class Stuck(Film):
+    """Shows one picture, and is stuck while the next is decoded."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.goes_on, self.let_go = threading.Event(), threading.Event()
+
+    def retrieve(self) -> tuple[bool, NDArray[Any]]:
+        if self.shown == 1:
+            assert self.goes_on.wait(30)
+        return super().retrieve()
+
+    def release(self) -> None:
+        self.let_go.set()
+
+
+def test_a_frame_of_a_connection_that_was_given_up_is_dropped() -> None:
+    stuck, never = Stuck(), threading.Event()
+    camera = Camera([stuck, Film(1, 50, end=never), NOTHING])
+    camera.taken.release()  # for the frame that is never taken
+    with camera.source(patience=Patience(stall_s=0.05, attempts=1)) as source:
+        brightness = (brightness for *_, brightness in camera.seen(source))
+        assert [next(brightness), next(brightness)] == [0, 50]
+        stuck.goes_on.set()
+        assert stuck.let_go.wait(30)
+        assert source.waiting == 0
     never.set()
     assert_no_threads()
 
