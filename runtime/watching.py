@@ -4,6 +4,10 @@ With ``async for`` a thread of its own opens, reads and captions, and the event 
 any of it. Between the two at most one result waits: of files the next frame is captioned while the
 caller works on the last one, and none is lost; of a live source the newest frame is taken when the
 caller asks for it, so that no result is older than the wait for it.
+
+Captioned side by side, all results but the first would have aged by what the caller did with those
+before. So where one of several sources is live, each frame is captioned by itself, when it is asked
+for.
 """
 
 from __future__ import annotations
@@ -51,9 +55,9 @@ def watch(
     Nothing is opened before the first frame is asked for.
 
     Args:
-        sources: one SPEC or several, as in ``srd_edge.runtime.sources``; what has come of
-            several is captioned side by side, and each result says by its ``source`` which it is
-            from.
+        sources: one SPEC or several, as in ``srd_edge.runtime.sources``, and each result says by
+            its ``source`` which it is from. What has come of several is captioned side by side;
+            if one is live, they are captioned in turn, a frame for each that is asked for.
         defender: captions for one watch at a time: it remembers captions by their source.
         compare: also ask what the undefended model would have said.
         kind, every, max_frames, patience, say: as for ``srd_edge.runtime.sources.open_sources``.
@@ -78,7 +82,7 @@ class Watch:
     Args:
         open_it: opens the source; with ``async for`` on the thread.
         defender, compare: as for ``watch``.
-        side_by_side: as for ``srd_edge.runtime.runner.captioned``.
+        side_by_side: as for ``srd_edge.runtime.runner.captioned``, unless the source is live.
 
     Raises:
         SourceError: while iterating, after the frames before it; and whatever else went wrong on
@@ -179,7 +183,7 @@ class Watch:
                 self._source,
                 self._defender,
                 compare=self._compare,
-                side_by_side=self._side_by_side,
+                side_by_side=1 if self._source.live else self._side_by_side,
             )
 
     def _work(self, post: Callable[[Watched | _End], object]) -> None:

@@ -17,6 +17,7 @@ import pytest
 from srd_edge.errors import SourceError, UsageError
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.handover import Handover, ThreadedSource
+from srd_edge.runtime.merged import MergedSource
 from srd_edge.runtime.records import Result
 from srd_edge.runtime.runner import run
 from srd_edge.runtime.source import SourcedFrame, SourceFacts
@@ -171,6 +172,39 @@ def test_of_a_camera_the_newest_frame_is_taken_when_it_is_asked_for() -> None:
             assert watched.arrivals.passed_over == 4
 
     asyncio.run(look())
+
+
+def test_no_result_of_a_camera_waits_while_the_caller_works_on_anothers() -> None:
+    cameras = [Camera(), Camera()]
+
+    def watched() -> Watch:
+        return Watch(lambda: MergedSource(cameras), Numbering(), side_by_side=2)
+
+    def show(index: int) -> None:
+        for camera in cameras:
+            camera.show(index)
+
+    async def look() -> list[Result]:
+        async with watched() as frames:
+            results, found = aiter(frames), []
+            for index in range(4):
+                show(index)
+                found.append((await anext(results))[1])
+            return found
+
+    def in_turn() -> list[Result]:
+        found = []
+        with watched() as frames:
+            results = iter(frames)
+            for index in range(4):
+                show(index)
+                found.append(next(results)[1])
+            assert frames.arrivals.passed_over == 3
+        return found
+
+    for made in (in_turn, lambda: asyncio.run(look())):
+        cameras[:] = [Camera(), Camera()]
+        assert [(r.frame, r.caption) for r in made()] == [(0, "0"), (1, "1"), (2, "0"), (3, "1")]
 
 
 def test_the_event_loop_goes_on_while_a_source_opens_and_a_frame_is_captioned(folder: str) -> None:
