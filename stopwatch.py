@@ -27,7 +27,9 @@ import click
 @click.option("--provider", type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]), default="auto")
 @click.option("--strict", is_flag=True, help="A missing provider is an error.")
 @click.option("--captioner", help="What the bundle was made of, for PyTorch eager beside it.")
-@click.option("--start/--no-start", default=True, help="Start fresh processes too.")
+@click.option(
+    "--start/--no-start", default=True, help="Start fresh processes too; not for standard input."
+)
 @click.option("-o", "output", type=click.Path(path_type=Path), help="The JSON document, too.")
 def bench(captioner: str | None, output: Path | None, **flags: Any) -> None:
     """Measure what a bundle costs: defended beside undefended, and beside PyTorch.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from srd_edge import __version__
-from srd_edge.errors import SourceError
+from srd_edge.errors import SourceError, UsageError
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.defender import Defender
 from srd_edge.runtime.fresh_process import start_afresh
@@ -28,6 +28,7 @@ from srd_edge.runtime.records import Result
 from srd_edge.runtime.runner import Progress
 from srd_edge.runtime.sessions import Provider
 from srd_edge.runtime.sources import open_source
+from srd_edge.runtime.standard_input import reads_standard_input
 from srd_edge.runtime.tally import Tally
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ class BenchConfig:
             source's first frame over and over, with noise of NOISE grey levels; None for none.
         provider, strict: as in ``Defender.load``.
         start: whether fresh processes are started too, for the time to a first caption and memory.
+
+    Raises:
+        UsageError: if those would find standard input read already.
     """
 
     bundle: Path | None = None
@@ -73,6 +77,14 @@ class BenchConfig:
     provider: Provider = "auto"
     strict: bool = False
     start: bool = True
+
+    def __post_init__(self) -> None:
+        if self.start and reads_standard_input(self.source):
+            raise UsageError(
+                expected="a source that fresh processes can open too",
+                found=f"standard input ('{self.source}'), which is read once",
+                do="add --no-start, or name a file",
+            )
 
 
 def bench(

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from srd_edge.cli import cli
-from srd_edge.errors import RunError, SourceError
+from srd_edge.errors import RunError, SourceError, UsageError
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.bench import (
     DEFENDED,
@@ -144,6 +144,15 @@ def test_what_does_not_start_is_one_line() -> None:
     with pytest.raises(RunError, match="no-such-video") as caught:
         start_afresh([COMMAND, "run", "--video", "no-such-video"])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("source", ["-", "raw:20x20"])
+def test_standard_input_is_refused_where_fresh_processes_would_read_it(source: str) -> None:
+    refused = CliRunner().invoke(cli, ["bench", "--video", source], input=b"\xff\xd8")
+    assert isinstance(refused.exception, UsageError)
+    assert f"standard input ('{source}')" in str(refused.exception)
+    assert "add --no-start" in str(refused.exception)
+    assert not BenchConfig(source=source, start=False).start
 
 
 def test_a_source_without_frames_is_refused(toy_bundle: Path, tmp_path: Path) -> None:
