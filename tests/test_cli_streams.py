@@ -1,112 +1,31 @@
-"""``srd-edge run`` on real streams: RTSP and HTTP servers that fail, and standard input."""
+"""``srd-edge run`` on real streams: an HTTP server that fails, and standard input."""
 
 from __future__ import annotations
 
-import contextlib
 import http.server
-import json
-import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import cv2
 import numpy as np
 import pytest
 
-# A test run in the background ignores SIGINT, and so would its children; a hang says where it is.
-MAIN = """
-import faulthandler, os, signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-faulthandler.dump_traceback_later(40, file=os.fdopen(os.dup(2), "w"))
-from srd_edge.cli import main
-main()
-"""
+from tests.running import MAIN, Run, assert_live
+
 SAYS_THAT_IT_WAITS = """
 import sys
 from srd_edge.runtime.standard_input import StoppableInput
 chunks = StoppableInput.chunks
 StoppableInput.chunks = lambda its: (print("waiting", file=sys.stderr, flush=True), chunks(its))[1]
 """
-RTSP_SERVER = Path(__file__).with_name("runtime") / "rtsp_server.py"
-PATIENCE_S = 60
 
 
 def jpeg(index: int) -> bytes:
     picture = np.full((64, 96, 3), 20 + index * 37 % 200, np.uint8)
     return cv2.imencode(".jpg", picture)[1].tobytes()
-
-
-class Run:
-    """A run in a process of its own, and what it has written so far."""
-
-    def __init__(
-        self, *arguments: str | Path, stdin: int = subprocess.DEVNULL, code: str = MAIN
-    ) -> None:
-        self.said: list[str] = []
-        self.results: list[dict[str, Any]] = []
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", code, "run", *map(str, arguments)],
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        self._readers = [threading.Thread(target=read) for read in (self._read_out, self._read_err)]
-        for reader in self._readers:
-            reader.start()
-
-    def _read_out(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.results.append(json.loads(line))
-
-    def _read_err(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.said.append(line.decode().rstrip())
-
-    def wait_for(self, condition: Callable[[], bool]) -> None:
-        give_up = time.monotonic() + PATIENCE_S
-        while not condition():
-            is_alive = self.process.poll() is None
-            assert (is_alive and time.monotonic() < give_up) or condition(), "\n".join(self.said)
-            time.sleep(0.02)
-
-    def wait_for_frames(self, more: int) -> None:
-        """Of a stream that goes on, from now."""
-        wanted = len(self.results) + more
-        self.wait_for(lambda: len(self.results) >= wanted)
-
-    def wait_for_frame(self, number: int) -> None:
-        self.wait_for(lambda: bool(self.results) and self.results[-1]["frame"] >= number)
-
-    def wait_for_words(self, words: str) -> None:
-        self.wait_for(lambda: words in "\n".join(self.said))
-
-    def interrupt(self) -> int:
-        self.process.send_signal(signal.SIGINT)
-        return self.end()
-
-    def end(self) -> int:
-        code = self.process.wait(PATIENCE_S)
-        for reader in self._readers:
-            reader.join(PATIENCE_S)
-        return code
-
-    def __enter__(self) -> Run:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.process.kill()
-        self.end()
-        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
 
 
 def assert_one_line(run: Run, code: int, *words: str) -> None:
@@ -115,48 +34,6 @@ def assert_one_line(run: Run, code: int, *words: str) -> None:
     assert line.startswith("srd-edge: error: expected ")
     for word in words:
         assert word in line
-
-
-def assert_live(run: Run) -> None:
-    """Frames are newer each time, by number and by the clock."""
-    for name in ("frame", "time_s"):
-        values = [result[name] for result in run.results]
-        assert values == sorted(set(values))
-
-
-@contextlib.contextmanager
-def rtsp_server(port: int = 0) -> Iterator[int]:
-    """The port of a server that is killed at the end."""
-    process = subprocess.Popen(
-        [sys.executable, "-P", RTSP_SERVER, str(port)], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        yield int(process.stdout.readline())
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def test_an_rtsp_camera_that_restarts() -> None:
-    with rtsp_server() as port:
-        address = f"rtsp://user:secret@127.0.0.1:{port}/cam"
-        run = Run("--video", address, "--stall-s", "5", "--reconnect", "40")
-        run.wait_for_frames(5)
-    with run:
-        run.wait_for_words("lost after")
-        before = run.results[-1]["frame"]
-        with rtsp_server(port):
-            run.wait_for_words("back after")
-            run.wait_for_frames(5)
-            assert run.interrupt() == 130
-    assert_live(run)
-    assert run.results[-1]["frame"] > before
-    said = "\n".join(run.said)
-    assert f"rtsp://127.0.0.1:{port}/cam: lost after" in said
-    assert "reconnected" in said
-    assert "secret" not in said
-    assert run.said[-1] == "srd-edge: interrupted"
 
 
 class Visited(http.server.ThreadingHTTPServer):
