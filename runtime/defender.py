@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 from srd_edge.kernels.frames import Frame, Pixels
 from srd_edge.runtime.budget import HAND_OVER, WHOLE, Clock, FrameTimer, LatencyBudget
@@ -178,6 +179,19 @@ class Defender:
                 results[source] = replace(results[source], raw_caption=raw_caption)
             self._memories[source].stand(results[source], frame)
         return {source: results[source] for source in shown}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process that captions, where there is one, with what it was at.
+
+        It also ends with the last reference to the defender, and with this process.
+        """
+        self._worker.close()
 
     def rest(self) -> None:
         """Wait for captions that are late: between frames that come when they are asked for."""

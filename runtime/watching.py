@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from typing import Final, Self, TypeAlias
@@ -27,6 +28,8 @@ from srd_edge.runtime.runner import Captioner, captioned
 from srd_edge.runtime.source import Arrivals, Source
 from srd_edge.runtime.sources import open_sources
 
+Spec: TypeAlias = str | int | os.PathLike[str]
+"""A SPEC as in ``srd_edge.runtime.sources``, a camera's number, or the path of a file."""
 Watched: TypeAlias = tuple[Frame, Result]
 """A frame as it came, and what came of it."""
 
@@ -34,7 +37,7 @@ _FAREWELL_S: Final = 2.0
 
 
 def watch(
-    sources: str | Sequence[str],
+    sources: Spec | Sequence[Spec],
     defender: Captioner,
     *,
     compare: bool = False,
@@ -55,14 +58,15 @@ def watch(
     Nothing is opened before the first frame is asked for.
 
     Args:
-        sources: one SPEC or several, as in ``srd_edge.runtime.sources``, and each result says by
-            its ``source`` which it is from. What has come of several is captioned side by side;
-            if one is live, they are captioned in turn, a frame for each that is asked for.
+        sources: one or several, and each result says by its ``source`` which it is from. What has
+            come of several is captioned side by side; if one is live, they are captioned in turn,
+            a frame for each that is asked for.
         defender: captions for one watch at a time: it remembers captions by their source.
         compare: also ask what the undefended model would have said.
         kind, every, max_frames, patience, say: as for ``srd_edge.runtime.sources.open_sources``.
     """
-    specs = [sources] if isinstance(sources, str) else list(sources)
+    several = [sources] if isinstance(sources, (str, int, os.PathLike)) else sources
+    specs = [_named(source) for source in several]
 
     def opened() -> Source:
         return open_sources(
@@ -70,6 +74,13 @@ def watch(
         )
 
     return Watch(opened, defender, compare=compare, side_by_side=len(specs))
+
+
+def _named(source: Spec) -> str:
+    if isinstance(source, os.PathLike):
+        # Never one of the names that stand for something else, such as that of the built-in clip.
+        return os.path.join(os.curdir, source)  # noqa: PTH118 - pathlib drops the dot
+    return str(source)
 
 
 class Watch:

@@ -74,6 +74,9 @@ class Worker(Protocol):
     def undefended(self, frame: Frame) -> str:
         """As ``Pipeline.undefended``, while nothing else is begun."""
 
+    def close(self) -> None:
+        """Let go of what is held beside this process's memory."""
+
 
 class AtOnce:
     """The caller does the work itself, however long it takes."""
@@ -94,6 +97,9 @@ class AtOnce:
     def wait(self, until_s: float) -> list[Result]:  # noqa: ARG002 - it takes as long as it takes
         assert self._begun is not None, "nothing to wait for"
         return self.pipeline.captions(*self._begun)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class Worst:
@@ -213,6 +219,11 @@ class OnProcess:
         self._ask(Asked(shown, None))
         caption: str = self._link.answer()
         return caption
+
+    def close(self) -> None:
+        """End the process; asked again, another is started."""
+        self._link.abandon()
+        self._link.broken = True
 
     def _ask(self, asked: Asked) -> None:
         """Ask, of another process where the one there is of no use any more."""

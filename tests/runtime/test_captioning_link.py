@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from srd_edge import Frame
+from srd_edge import Defender, Frame
 from srd_edge.errors import RunError
 from srd_edge.runtime.budget import WHOLE, FrameTimer, LatencyBudget
 from srd_edge.runtime.bundle import read_bundle
@@ -131,6 +131,21 @@ def test_an_answer_that_was_cut_is_asked_for_again(
     begin(worker, 2)
     interrupt(monkeypatch, worker, "recv", lambda: worker.wait(FOR_EVER))
     assert said(worker) == right[2]
+
+
+def test_a_defender_that_is_closed_has_no_process_until_it_is_asked_again(
+    toy_bundle: Path, right: list[tuple[int, str | None]]
+) -> None:
+    with Defender.load(toy_bundle, budget_ms=1e6, provider="cpu") as defender:
+        worker = defender._worker
+        assert isinstance(worker, OnProcess)
+        process = worker._link.process
+        assert process.poll() is None
+    assert process.returncode == -9
+    defender.close()
+    assert (0, defender.caption(frame(0)).caption) == right[0]
+    with Defender.load(toy_bundle, provider="cpu") as at_once:
+        at_once.caption(frame(0))
 
 
 def test_after_a_process_that_ended_there_is_another(

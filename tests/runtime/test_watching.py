@@ -129,6 +129,19 @@ def test_both_say_what_a_run_says(folder: str) -> None:
         assert asyncio.run(all_of(aiter(results), slow_s)) == expected
 
 
+def test_sources_may_be_paths_and_numbers(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = [(r.frame, r.caption) for r in as_a_run(folder)]
+    assert [(r.frame, r.caption) for _, r in watch(Path(folder), Numbering())] == expected
+    pictures(tmp_path / "demo", 2)
+    monkeypatch.chdir(tmp_path)
+    found = [r for _, r in watch(Path("demo"), Numbering())]
+    assert len(found) == 2, "and not the built-in clip"
+    with pytest.raises(SourceError, match="number 99"):
+        list(watch(99, Numbering()))
+
+
 def test_several_sources_take_turns_as_in_a_run(folder: str, tmp_path: Path) -> None:
     other = pictures(tmp_path / "others", 4)
     expected = as_a_run(folder, other)
