@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 _LONGEST_WAIT_S: Final = 10.0
 _LOOK_S: Final = 0.5
-_MOST_CONNECTIONS: Final = 100
 _ANY_HOST: Final = ("0.0.0.0", "::")
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _CLOSING_S: Final = 2
@@ -88,6 +87,8 @@ class LiveServer:
     ) -> None:
         import uvicorn
 
+        from srd_edge.runtime.live.connections import Connection
+
         self._board, self._token, self._figures = board, token, figures
         self._access = Access(address.host, token)
         app = self._app()
@@ -103,11 +104,10 @@ class LiveServer:
             app,
             access_log=False,
             lifespan="off",
-            limit_concurrency=_MOST_CONNECTIONS,
             log_config=None,
             log_level="error",
             loop="asyncio",
-            http="h11",
+            http=Connection,
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=_CLOSING_S,
@@ -159,7 +159,7 @@ class LiveServer:
         routes = [
             *(Route(path, self._guarded(_file(*file))) for path, file in _FILES.items()),
             Route("/live", self._guarded(self._live)),
-            Route("/events/{number:int}", self._guarded(self._event)),
+            Route("/events/{number}", self._guarded(self._event)),
             Route("/metrics", self._guarded(self._metrics)),
         ]
         return Starlette(routes=routes)
@@ -169,10 +169,12 @@ class LiveServer:
         from starlette.responses import PlainTextResponse, RedirectResponse
 
         async def guarded(request: Request) -> Response:
-            is_page = request.url.path == "/"
+            is_page = request.scope["path"] == "/"
             in_address = request.query_params.get("token") if is_page else None
             given = in_address or request.cookies.get(self._cookie) or _bearer(request)
             refusal = self._access.refusal(request.headers, given, is_page=is_page)
+            if refusal is None:
+                request.state.let_in()
             response: Response
             if refusal is not None:
                 response = PlainTextResponse(f"{refusal.text}\n", refusal.status)
@@ -228,7 +230,9 @@ class LiveServer:
     async def _event(self, request: Request) -> Response:
         from starlette.responses import PlainTextResponse, Response
 
-        pixels = self._board.thumbnail(request.path_params["number"])
+        asked = request.path_params["number"]
+        number = int(asked) if _NUMBER.fullmatch(asked) else -1
+        pixels = self._board.thumbnail(number)
         if pixels is None:
             return PlainTextResponse("that event is no longer kept\n", 404)
         return Response(await asyncio.to_thread(jpeg, pixels), media_type="image/jpeg")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
 import sys
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,6 +19,7 @@ import pytest
 from srd_edge.errors import RunError, UsageError
 from srd_edge.runtime.addresses import Address
 from srd_edge.runtime.live.board import About, Board
+from srd_edge.runtime.live.connections import MOST_CONNECTIONS
 from srd_edge.runtime.live.page import LivePage
 from srd_edge.runtime.live.pictures import picture
 from srd_edge.runtime.live.server import LiveServer
@@ -186,6 +189,44 @@ def test_a_viewer_that_does_not_read_holds_up_nobody(
         assert live(server)["result"]["frame"] == 199
 
 
+def test_strangers_keep_nobody_out(serve: Make) -> None:
+    server = serve(TOKEN)
+    place, ask = ("127.0.0.1", server.address.port), b"GET / HTTP/1.1\r\nHost: localhost\r\n"
+    known = http.client.HTTPConnection(*place, timeout=60)
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    with contextlib.ExitStack() as stack:
+        stack.callback(known.close)
+        for index in range(MOST_CONNECTIONS + 20):
+            if index in (0, MOST_CONNECTIONS // 2, MOST_CONNECTIONS + 19):
+                known.request("GET", "/", headers=bearer)
+                response = known.getresponse()
+                assert (response.status, response.read()[:9]) == (200, b"<!doctype"), index
+                if index == 0:
+                    own = known.sock
+                assert known.sock is own, "who was let in stays connected"
+            stranger = stack.enter_context(socket.create_connection(place))
+            # One sends nothing, the next the half of a request, the last reads none of its answers.
+            stranger.sendall((b"", ask, (ask + b"\r\n") * 50)[index % 3])
+        assert get(server, "/", **bearer)[0].status == 200
+    until(lambda: len(server._server.server_state.connections) == 0)
+
+
+def test_where_all_have_been_let_in_the_next_is_dropped(serve: Make) -> None:
+    server = serve()
+    place = ("127.0.0.1", server.address.port)
+    with contextlib.ExitStack() as stack:
+        known = [http.client.HTTPConnection(*place, timeout=60) for _ in range(MOST_CONNECTIONS)]
+        for connection in known:
+            stack.callback(connection.close)
+            connection.request("GET", "/page.css")
+            connection.getresponse().read()
+        with pytest.raises((http.client.HTTPException, OSError)):
+            get(server, "/")
+        known.pop().close()
+        until(lambda: len(server._server.server_state.connections) < MOST_CONNECTIONS)
+        assert get(server, "/")[0].status == 200
+
+
 def test_an_event_has_a_thumbnail(serve: Make, board: Board, frame: Make, result: Make) -> None:
     server = serve()
     board.add(frame(0), result(0, verdict="suspicious", source="no unicode \udcff"))
@@ -193,6 +234,17 @@ def test_an_event_has_a_thumbnail(serve: Make, board: Board, frame: Make, result
     response, body = get(server, f"/events/{event['number']}?frame=0")
     assert (response.status, response.getheader("content-type")) == (200, "image/jpeg")
     assert body[:2] == b"\xff\xd8"
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "x", "-1", "%00", "\N{BENGALI DIGIT ONE}"])
+def test_odd_events_are_answered_without_a_word(
+    serve: Make, caplog: pytest.LogCaptureFixture, number: str
+) -> None:
+    path = "/events/" + urllib.parse.quote(number, safe="%")
+    assert get(serve(TOKEN), path)[0].status == 401
+    assert get(serve(), path)[0].status == 404
+    assert get(serve(TOKEN), path, Host="[")[0].status == 401
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize(
