@@ -83,7 +83,7 @@ def cli(debug: bool) -> None:
     metavar="FILE",
     help="Annotated video (.webm, .mp4, .avi), picture (.png, .jpg), or FOLDER/ of pictures.",
 )
-@click.option("--srt", metavar="FILE", help="Captions as subtitles (.srt).")
+@click.option("--srt", metavar="FILE", help="Captions of one SRC as subtitles (.srt).")
 @click.option(
     "--mqtt",
     envvar="SRD_EDGE_MQTT",

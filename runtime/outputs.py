@@ -136,12 +136,6 @@ def open_page(
 
 def _annotating(config: RunConfig, name: str, source: Source) -> Sink:
     form = form_of(name)
-    if form == "video" and len(config.sources) > 1:
-        raise UsageError(
-            expected=f"one source for the video '{name}'",
-            found=f"{len(config.sources)}: their pictures would take turns",
-            do="name a folder of pictures (with / at its end), or run each source for itself",
-        )
     if form == "video":
         return AnnotatedVideo(name, source.fps)
     if form == "folder":

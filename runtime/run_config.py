@@ -49,7 +49,8 @@ class RunConfig:
         quiet: no progress bar and no summary.
 
     Raises:
-        UsageError: for a name that does not say what is to be written, or two outputs in one file.
+        UsageError: for a name that does not say what is to be written, two outputs in one file, or
+            several sources in a video or subtitles, which have one time.
     """
 
     sources: tuple[str, ...]
@@ -77,10 +78,11 @@ class RunConfig:
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        if self.annotate is not None:
-            form_of(self.annotate)
+        if self.annotate is not None and form_of(self.annotate) == "video":
+            self._check_sources(self.annotate)
         if self.srt is not None:
             named_subtitles(self.srt)
+            self._check_sources(self.srt)
         if self.serve is not None:
             choose_token(parse_address(self.serve), self.token)
         if self.mqtt is not None:
@@ -109,3 +111,12 @@ class RunConfig:
         """What will be written, files or a folder, resolved."""
         names = (self.output, self.annotate, self.srt)
         return tuple(Path(name).resolve() for name in names if name not in (None, STANDARD_OUTPUT))
+
+    def _check_sources(self, name: str) -> None:
+        if len(self.sources) > 1:
+            raise UsageError(
+                expected=f"one source for '{name}'",
+                found=f"{len(self.sources)}, whose frames would take turns in it",
+                do="run each source for itself; -o and a folder of pictures (--annotate FOLDER/)"
+                " take several",
+            )

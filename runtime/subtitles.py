@@ -4,8 +4,8 @@ One cue for each stretch of frames with the same caption and the same verdict. T
 is on disk from its first frame on, and is written over with a later end as the stretch goes on, so
 that a run that is killed leaves a file that plays up to its last frame.
 
-Times are the frames' own. Pictures have none: each takes as long as it does in an annotated video,
-for which such subtitles are good.
+Times are the frames' own, of one source: those of its files follow each other. Pictures have none:
+each takes as long as it does in an annotated video, for which such subtitles are good.
 """
 
 from __future__ import annotations

@@ -217,6 +217,19 @@ def test_usage(
     assert (tmp_path / "x.png").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "written", [("--srt", "out.srt"), ("--annotate", "out.webm")], ids=" ".join
+)
+def test_what_has_one_time_has_one_source(
+    srd_edge: SrdEdge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: tuple[str, str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sources = ("--video", write_clip(Path("a.avi")), "--video", write_clip(Path("b.avi")))
+    outcome = srd_edge("run", *sources, "-o", "out.jsonl", *written)
+    assert_refused(outcome, 2, f"one source for '{written[1]}', found 2", "run each source")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.avi", "b.avi"]
+
+
 @pytest.mark.parametrize("flag", ["-o", "--annotate"])
 @pytest.mark.parametrize("source", [".", "*.webm", "list.txt", "other.webm"])
 def test_no_output_destroys_a_source(
