@@ -171,7 +171,8 @@ def parse_mqtt(url: str) -> MqttTarget:
         parts, port = urllib.parse.urlsplit(""), 0
     topic = urllib.parse.unquote(parts.path.removeprefix("/"))
     is_odd = not topic or any(character in topic for character in "+#\0") or topic[0] == "$"
-    if not port or not parts.hostname or is_odd or parts.query or parts.fragment:
+    host = parts.hostname or ""
+    if not port or not _is_host(host) or is_odd or parts.query or parts.fragment:
         raise UsageError(
             expected="a broker and a topic, mqtt://[user:password@]host[:port]/topic",
             found=f"'{redacted(url)}'",
@@ -181,4 +182,12 @@ def parse_mqtt(url: str) -> MqttTarget:
         None if word is None else urllib.parse.unquote(word)
         for word in (parts.username, parts.password)
     )
-    return MqttTarget(parts.hostname, port, topic, parts.scheme == "mqtts", user, password)
+    return MqttTarget(host, port, topic, parts.scheme == "mqtts", user, password)
+
+
+def _is_host(name: str) -> bool:
+    """Whether a name can be looked up: what cannot be ends paho's thread, which tells nobody."""
+    try:
+        return bool(name.encode("idna")) and name.isprintable()
+    except UnicodeError:
+        return False

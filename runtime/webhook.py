@@ -23,6 +23,7 @@ VERDICT_HEADER: Final = "X-SRD-Edge-Verdict"
 """So that a receiver need not read the result to know whether it is suspicious."""
 
 _TIMEOUT_S: Final = 10.0
+_MOST_WORDS: Final = 80
 _TRY_AGAIN: Final = frozenset({408, 425, 429})
 
 
@@ -61,7 +62,7 @@ class Webhook:
             self._opener.open(request, timeout=self._timeout_s).close()
         except urllib.error.HTTPError as error:
             error.close()
-            found = f"HTTP {error.code} {error.reason}".strip()
+            found = f"HTTP {error.code} {_printable(error.reason)}".strip()
             if error.code >= 500 or error.code in _TRY_AGAIN:
                 raise OSError(found) from error
             return found
@@ -79,6 +80,11 @@ class Webhook:
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+def _printable(words: str) -> str:
+    """A server's words without what would move a terminal's cursor, and no more than a few."""
+    return "".join(c if c.isprintable() else " " for c in words)[:_MOST_WORDS].strip()
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

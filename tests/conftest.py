@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 
 from srd_edge import cli
 from srd_edge.runtime.graphs import Graph, Value
+from tests.broker import Broker
 from tests.command_line import Outcome
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -246,6 +248,18 @@ def _with_fixed_cache(
     )
     write_bundle(target, manifest, {**files, graph.name: graph, **more})
     return target
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    program = shutil.which("mosquitto") or shutil.which(
+        "mosquitto", path="/usr/sbin:/usr/local/sbin"
+    )
+    if program is None:
+        pytest.skip("no mosquitto on this machine to publish to")
+    made = Broker(program, tmp_path)
+    yield made
+    made.stop()
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ class Receiver(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Answer)
-        self.answers: list[int | str] = []
+        self.answers: list[int | str | tuple[int, str]] = []
         self.taken: list[Any] = []
         self.headers: list[dict[str, str]] = []
         self.let_go = threading.Event()
@@ -50,12 +50,12 @@ class _Answer(BaseHTTPRequestHandler):
         if answer == "babble":
             self.wfile.write(b"no HTTP at all\r\n\r\n")
             return
-        assert isinstance(answer, int)
-        if answer < 300:
+        code, words = answer if isinstance(answer, tuple) else (int(answer), None)
+        if code < 300:
             self.server.taken.append(body)
             self.server.headers.append({k.lower(): v for k, v in self.headers.items()})
             assert self.path == "/secret/path?key=1"
-        self.send_response(answer)
+        self.send_response(code, words)
         self.send_header("Location", "http://127.0.0.1:1/elsewhere")
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -138,6 +138,15 @@ def test_a_result_that_is_refused_is_lost_and_counted(
     assert outbox.lost == 1
     assert f"HTTP {answer}" in said[0]
     assert said[1].startswith("srd-edge: 1 result was not delivered to http://127.0.0.1:")
+
+
+def test_a_servers_words_move_no_cursor(receiver: Receiver, said: list[str]) -> None:
+    receiver.answers = [(400, "\x1b]0;owned\x07\x1b[31m\x9bred" + "!" * 999)]
+    outbox = Outbox(Webhook(receiver.url), said.append)
+    outbox.write(FRAME, result(0))
+    outbox.close()
+    assert "HTTP 400 ]0;owned  [31m red!!" in said[0]
+    assert all(line.isprintable() and len(line) < 300 for line in said)
 
 
 def test_nobody_listens(receiver: Receiver, said: list[str]) -> None:
