@@ -8,9 +8,11 @@ standard error.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn
 
@@ -23,7 +25,12 @@ from srd_edge.stopwatch import bench
 from srd_edge.workshop import WORKSHOP
 
 INTERRUPTED: Final = 130
+TERMINATED: Final = 143
 _INSTALL: Final = 'pip install "srd-edge[cpu,train,export]"'
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does."""
 
 
 class _Group(click.Group):
@@ -36,7 +43,8 @@ class _Group(click.Group):
         except BrokenPipeError:
             # The reader of our output has seen enough. Caught here, since click would exit with 1;
             # and what is still buffered must not fail once more when the interpreter ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if sys.stdout is not None:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
 
 
@@ -81,7 +89,8 @@ def cli(debug: bool) -> None:
 @click.option(
     "--annotate",
     metavar="FILE",
-    help="Annotated video (.webm, .mp4, .avi), picture (.png, .jpg), or FOLDER/ of pictures.",
+    help="Annotated video (.webm; browsers play no .mp4 or .avi of ours), picture (.png, .jpg), or"
+    " FOLDER/ of pictures.",
 )
 @click.option("--srt", metavar="FILE", help="Captions of one SRC as subtitles (.srt).")
 @click.option(
@@ -137,7 +146,8 @@ for command in (*WORKSHOP, bench, *CHECKUP):
 
 
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    with suppress(BrokenPipeError):  # nobody reads what is said; that is no reason to end
+        click.echo(line, err=True)
 
 
 def main() -> None:
@@ -148,33 +158,62 @@ def main() -> None:
     # a second thread makes each wait for the scheduler (resizing took twenty times as long).
     for threads in ("OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
         os.environ.setdefault(threads, "1")
+    with _terminated_by_signal():
+        code = _run(["--debug", *arguments] if debug else arguments, debug=debug)
+    _leave(code)
+
+
+def _run(arguments: Sequence[str], *, debug: bool) -> int:
+    """Run a command; its exit code, after a line about what went wrong."""
     try:
-        code = cli.main(["--debug", *arguments] if debug else arguments, standalone_mode=False)
+        return int(cli.main(arguments, standalone_mode=False) or 0)
     except click.ClickException as error:
         error.show()
-        code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort) as error:
+        if isinstance(error.__cause__ or error, Terminated):  # click makes an Abort of it
+            _say("srd-edge: terminated")
+            return TERMINATED
         _say("srd-edge: interrupted")
-        code = INTERRUPTED
+        return INTERRUPTED
     except Exception as error:
         if debug:
             raise
         line, code = _told(error)
         _say(f"srd-edge: error: {line}")
-    _leave(code)
+        return code
 
 
-def _leave(code: int | None) -> NoReturn:
+@contextmanager
+def _terminated_by_signal() -> Iterator[None]:
+    """Raise Terminated at SIGTERM, once: the clean-up is not interrupted by another.
+
+    The signal alone does nothing to the first process of a container, and ends any other at once,
+    with its files as they are then.
+    """
+
+    def terminate(*_: object) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _leave(code: int) -> NoReturn:
     """Exit; at once where a thread of ours is stuck in a read that never came back.
 
     An interpreter that ends in the ordinary way destroys what such a thread stands on, inside
     OpenCV, and the process now and then aborts or hangs.
     """
     if any(thread.name.startswith("srd-edge ") for thread in threading.enumerate()):
-        with suppress(OSError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code or 0)
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(AttributeError, OSError):  # it may have been closed before we began
+                stream.flush()
+        os._exit(code)
     sys.exit(code)
 
 

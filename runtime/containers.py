@@ -21,16 +21,17 @@ def missing_bytes(path: Path) -> int | None:
         0 for a whole file, or for one whose writer never came to fill the sizes in; None for a
         container that does not state its size.
     """
-    size = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(12)
-        if head[:4] == b"RIFF":
-            claimed = int.from_bytes(head[4:8], "little")
-            return max(claimed + 8 - size, 0) if claimed else 0
-        if head[:4] == b"\x1a\x45\xdf\xa3":
-            return max(_matroska_end(file) - size, 0)
-        boxes = mp4_boxes(file)
-    return max(max(boxes.values()) - size, 0) if boxes else None
+        claimed = _claimed_bytes(file)
+    return None if claimed is None else max(claimed - path.stat().st_size, 0)
+
+
+def is_finished(path: Path) -> bool:
+    """Whether a video file's writer came to its end: it says how long it is, and is that long."""
+    with path.open("rb") as file:
+        claimed, boxes = _claimed_bytes(file) or 0, mp4_boxes(file)
+    has_index = not boxes or b"moov" in boxes
+    return has_index and 0 < claimed <= path.stat().st_size
 
 
 def mp4_boxes(file: BinaryIO) -> dict[bytes, int]:
@@ -50,6 +51,17 @@ def mp4_boxes(file: BinaryIO) -> dict[bytes, int]:
             return boxes
         position += length
         boxes[kind] = position
+
+
+def _claimed_bytes(file: BinaryIO) -> int | None:
+    """How long a container says that it is; 0 where it does not, None for what is none."""
+    head = file.read(12)
+    if head[:4] == b"RIFF":
+        claimed = int.from_bytes(head[4:8], "little")
+        return claimed + 8 if claimed else 0
+    if head[:4] == b"\x1a\x45\xdf\xa3":
+        return _matroska_end(file)
+    return max(mp4_boxes(file).values(), default=None)
 
 
 def _matroska_end(file: BinaryIO) -> int:

@@ -45,7 +45,8 @@ def open_sinks(config: RunConfig, source: Source, say: Callable[[str], object]) 
     Args:
         config: of the run.
         source: what is captioned.
-        say: told in a line where something is served, and what cannot be delivered.
+        say: told in a line where something is served, what cannot be delivered, and where a video
+            will not play.
 
     Raises:
         UsageError: if several frames were to be annotated in one picture, or where a sink's
@@ -55,6 +56,8 @@ def open_sinks(config: RunConfig, source: Source, say: Callable[[str], object]) 
     if config.output is not None or not config.goes_elsewhere:
         yield JsonLines(config.output or STANDARD_OUTPUT)
     if config.annotate is not None:
+        if Path(config.annotate).suffix.lower() == ".mp4":
+            say(f"srd-edge: browsers do not play '{config.annotate}'; name a .webm for them")
         yield _annotating(config, config.annotate, source)
     if config.srt is not None:
         yield Subtitles(config.srt, source.fps)

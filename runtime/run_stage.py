@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
+from srd_edge.errors import RunError
 from srd_edge.runtime.defender import Defender
 from srd_edge.runtime.live_source import Patience
 from srd_edge.runtime.outputs import check_sources_are_safe, open_page, open_sinks
 from srd_edge.runtime.run_config import RunConfig
 from srd_edge.runtime.runner import progress_bar, run
-from srd_edge.runtime.sinks import Sink
+from srd_edge.runtime.sinks import NoReaderError, Sink
 from srd_edge.runtime.source import Source
 from srd_edge.runtime.sources import open_sources
 from srd_edge.runtime.tally import Summary, Tally
@@ -28,7 +29,7 @@ def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
         SrdEdgeError: as ``Defender.load``, ``open_source``, the sinks and ``runner.run``; and
             UsageError before any output is opened if one of them is among the source's files, or if
             several frames were to be annotated in one picture.
-        BrokenPipeError: when the reader of standard output has gone.
+        NoReaderError: when nobody reads the lines any more.
     """
     patience = Patience(stall_s=config.stall_s, attempts=config.reconnect)
     defender = Defender.load(
@@ -79,16 +80,25 @@ def _captioned(
         if not config.quiet:
             stack.callback(_print_summary, tally)
             progress = stack.enter_context(progress_bar(source.frames))
-        return run(
-            source,
-            defender,
-            sinks,
-            compare=config.compare,
-            strict=config.strict,
-            side_by_side=len(config.sources),
-            progress=progress,
-            tally=tally,
-        )
+        try:
+            return run(
+                source,
+                defender,
+                sinks,
+                compare=config.compare,
+                strict=config.strict,
+                side_by_side=len(config.sources),
+                progress=progress,
+                tally=tally,
+            )
+        except NoReaderError:
+            raise
+        except BrokenPipeError as error:  # which would pass for it
+            raise RunError(
+                expected="every --sink to take the results",
+                found="a broken pipe in one",
+                do="--debug shows in which",
+            ) from error
 
 
 def _print_summary(tally: Tally) -> None:

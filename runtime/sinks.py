@@ -21,7 +21,7 @@ import numpy as np
 from srd_edge.errors import RunError, UsageError
 from srd_edge.kernels.frames import Frame, Pixels
 from srd_edge.runtime.annotate import annotate
-from srd_edge.runtime.containers import missing_bytes
+from srd_edge.runtime.containers import is_finished
 from srd_edge.runtime.native_output import quiet_opencv
 from srd_edge.runtime.records import Result
 
@@ -55,6 +55,10 @@ class Lossy(Protocol):
         """How many results were not delivered and will not be."""
 
 
+class NoReaderError(BrokenPipeError):
+    """Whoever read the lines has seen enough: no mistake, but there is nothing left to do."""
+
+
 class JsonLines:
     """One JSON object a line, each on disk (or down the pipe) before the next frame.
 
@@ -65,7 +69,7 @@ class JsonLines:
 
     Raises:
         RunError: here if the path cannot be written, from ``write`` if the disk is full.
-        BrokenPipeError: from ``write`` if the reader has gone; it has seen enough.
+        NoReaderError: from ``write`` if nobody reads the pipe any more.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -75,6 +79,12 @@ class JsonLines:
         self._file: io.FileIO | None = None
         if self._is_file:
             check_writable(self._path)
+        elif sys.stdout is None:
+            raise RunError(
+                expected="standard output to write the lines to",
+                found="that it is closed",
+                do="name a file with -o",
+            )
 
     def write(self, frame: Frame, result: Result) -> None:  # noqa: ARG002 - the protocol's
         line = json.dumps(result.to_json(), allow_nan=False) + "\n"
@@ -85,8 +95,8 @@ class JsonLines:
             else:
                 sys.stdout.write(line)
                 sys.stdout.flush()
-        except BrokenPipeError:
-            raise
+        except BrokenPipeError as error:
+            raise NoReaderError(*error.args) from error
         except OSError as error:
             raise write_failed(f"frame {result.frame}", self._name, error) from error
 
@@ -132,8 +142,8 @@ class AnnotatedVideo:
         if self._writer is None or not self._writer.isOpened():
             return
         self._writer.release()
-        # OpenCV tells nobody that a write failed; a file shorter than its header says does.
-        if self._path.stat().st_size == 0 or missing_bytes(self._path):
+        # OpenCV tells nobody that a write failed.
+        if not is_finished(self._path):
             raise self._failed("a file that is cut off")
 
     def _open(self) -> cv2.VideoWriter:

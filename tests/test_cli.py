@@ -319,6 +319,15 @@ def test_flags(srd_edge: SrdEdge, toy_bundle: Path, tmp_path: Path) -> None:
     assert int(cv2.VideoCapture(str(annotated)).get(cv2.CAP_PROP_FRAME_COUNT)) == 20
 
 
+def test_a_video_that_browsers_do_not_play_is_said_to_be_one(
+    srd_edge: SrdEdge, toy_bundle: Path, tmp_path: Path
+) -> None:
+    picture, out = write_picture(tmp_path / "picture.png"), tmp_path / "seen.MP4"
+    done = srd_edge("run", "--image", picture, "--bundle", toy_bundle, "--quiet", "--annotate", out)
+    told = f"srd-edge: browsers do not play '{out}'; name a .webm for them\n"
+    assert (done.code, done.err) == (0, told)
+
+
 def test_annotated_pictures(srd_edge: SrdEdge, toy_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     pictures = [write_picture(tmp_path / "in" / f"{name}.png") for name in ("a", "b")]

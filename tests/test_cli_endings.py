@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
+import cv2
 import numpy as np
 import pytest
 
+from srd_edge import cli
 from tests.command_line import (
     COMMAND,
     Outcome,
@@ -50,6 +55,37 @@ def test_ctrl_c_leaves_whole_lines(toy_bundle: Path, tmp_path: Path) -> None:
     assert 0 < len(frames) < 4000
 
 
+def test_sigterm_finishes_files_and_says_what_was_done(toy_bundle: Path, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "long.avi", frames=4000, size=(32, 32))
+    out, video = tmp_path / "out.jsonl", tmp_path / "out.mp4"
+    run = ("run", "--video", clip, "--bundle", toy_bundle, "-o", out, "--annotate", video)
+    process = subprocess.Popen([*COMMAND, *map(str, run)], stderr=subprocess.PIPE, text=True)
+    give_up = time.monotonic() + 60
+    while not out.exists() or out.stat().st_size < 2000:
+        assert process.poll() is None, "it ended before it could be terminated"
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert err.splitlines()[-1] == "srd-edge: terminated"
+    frames = [result["frame"] for result in parsed(out.read_text())]
+    assert frames == list(range(len(frames)))
+    assert 0 < len(frames) < 4000
+    assert f"frames             {len(frames)} " in err, "the summary"
+    seen = int(cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FRAME_COUNT))
+    assert seen in (len(frames) - 1, len(frames)), "the video plays up to there"
+
+
+def test_a_second_sigterm_leaves_the_clean_up_alone() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with cli._terminated_by_signal():
+        with pytest.raises(cli.Terminated):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
 def test_a_killed_run_leaves_whole_lines_and_cues(toy_bundle: Path, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "long.avi", frames=4000, size=(32, 32))
     out, srt = tmp_path / "out.jsonl", tmp_path / "out.srt"
@@ -77,6 +113,53 @@ def test_a_full_disk_ends_the_run(srd_edge: SrdEdge, toy_bundle: Path, tmp_path:
     picture = write_picture(tmp_path / "picture.png")
     run = ("run", "--image", picture, "--bundle", toy_bundle, "--quiet")
     assert_refused(srd_edge(*run, "-o", "/dev/full"), 1, "No space left", "frame 0")
+
+
+def room_for(most: int) -> Callable[[], None]:
+    """For a child, whose files then take so many bytes and no more, as on a disk that fills."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+
+@pytest.mark.parametrize(
+    ("flag", "name", "most", "words"),
+    [
+        ("-o", "out.jsonl", 4000, "File too large"),
+        ("--srt", "out.srt", 300, "File too large"),
+        ("--annotate", "out.webm", 30_000, "cut off"),
+        ("--annotate", "out.avi", 30_000, "cut off"),
+        ("--annotate", "out.mp4", 30_000, "cut off"),
+    ],
+)
+def test_a_disk_that_fills_in_the_middle_of_a_run(
+    toy_bundle: Path, tmp_path: Path, flag: str, name: str, most: int, words: str
+) -> None:
+    clip, out = write_clip(tmp_path / "clip.avi", frames=16), tmp_path / name
+    run = ("run", "--video", clip, "--bundle", toy_bundle, "--quiet", "-o", "-", flag, out)
+    done = subprocess.run(
+        [*COMMAND, *map(str, run)],
+        capture_output=True,
+        text=True,
+        preexec_fn=room_for(most),
+        timeout=60,
+        check=False,
+    )
+    *told, line = done.stderr.splitlines()
+    assert [line for line in told if "browsers do not play" not in line] == []
+    assert_refused(Outcome(done.returncode, "", line), 1, name, words, "free some space")
+    whole = [result["frame"] for result in parsed(done.stdout)]
+    if flag == "-o":
+        whole = [result["frame"] for result in parsed(out.read_text())]
+        assert len(whole) < 16
+    elif flag == "--srt":
+        cues = out.read_text().split("\n\n")
+        assert cues.pop() == ""
+        assert all(len(cue.split("\n")) == 3 for cue in cues)
+        assert len(cues) > 1
+    else:
+        assert len(whole) == 16, "the lines do not depend on the video"
+        assert out.stat().st_size <= most
+    assert whole == list(range(len(whole)))
+    assert whole
 
 
 class Receiver(BaseHTTPRequestHandler):
@@ -142,6 +225,57 @@ def test_a_reader_that_has_seen_enough(toy_bundle: Path, tmp_path: Path) -> None
     assert process.stderr.read() == ""
     assert process.wait(timeout=60) == 0
     process.stderr.close()
+
+
+def test_a_sink_of_ones_own_whose_pipe_breaks_is_no_reader_that_has_seen_enough(
+    srd_edge: SrdEdge, toy_bundle: Path, tmp_path: Path
+) -> None:
+    sink = tmp_path / "own.py"
+    sink.write_text(
+        "class Own:\n"
+        "    def write(self, frame, result): raise BrokenPipeError(32, 'Broken pipe')\n"
+        "    def close(self): ...\n"
+    )
+    picture = write_picture(tmp_path / "picture.png")
+    run = ("run", "--image", picture, "--bundle", toy_bundle, "--quiet")
+    assert_refused(srd_edge(*run, "--sink", f"{sink}:Own"), 1, "--sink", "a broken pipe")
+
+
+def closed(descriptor: int) -> Callable[[], None]:
+    return lambda: os.close(descriptor)
+
+
+def test_standard_streams_that_are_closed(toy_bundle: Path, tmp_path: Path) -> None:
+    picture, out = write_picture(tmp_path / "picture.png"), tmp_path / "out.jsonl"
+    run = [*COMMAND, "run", "--image", str(picture), "--bundle", str(toy_bundle)]
+
+    def ended(*more: str, without: int) -> Outcome:
+        done = subprocess.run(
+            [*run, *more],
+            capture_output=True,
+            text=True,
+            preexec_fn=closed(without),
+            timeout=60,
+            check=False,
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    assert_refused(ended(without=1), 1, "standard output", "closed", "-o")
+    assert ended("-o", str(out), "--quiet", without=1) == Outcome(0, "", "")
+    assert len(parsed(out.read_text())) == 1
+    silent = ended(without=2)
+    assert (silent.code, len(silent.results)) == (0, 1)
+
+
+def test_words_that_nobody_reads_end_no_run(toy_bundle: Path, tmp_path: Path) -> None:
+    picture = write_picture(tmp_path / "picture.png")
+    run = ("run", "--image", picture, "--bundle", toy_bundle, "--quiet", "-o", "-")
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [*COMMAND, *map(str, run), "--annotate", str(tmp_path / "out.mp4")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=writing, timeout=60, check=False)
+    os.close(writing)
+    assert (done.returncode, len(parsed(done.stdout.decode()))) == (0, 1)
 
 
 def test_help_loads_no_arrays() -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.server
+import json
+import re
 import subprocess
+import sys
+import termios
 import threading
 import time
 from pathlib import Path
@@ -13,7 +18,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.running import MAIN, Run, assert_live
+from tests.broker import Broker, Listener, until
+from tests.running import MAIN, PATIENCE_S, Run, assert_live
 
 SAYS_THAT_IT_WAITS = """
 import sys
@@ -138,6 +144,60 @@ def test_raw_frames_through_a_pipe(tmp_path: Path) -> None:
     with frames.open("rb") as file, Run("--video", "raw:20x20@10", stdin=file.fileno()) as run:
         assert run.end() == 0
     assert [(r["frame"], r["time_s"]) for r in run.results] == [(i, i / 10) for i in range(8)]
+
+
+def test_a_slow_reader_holds_up_the_run_and_loses_nothing(tmp_path: Path) -> None:
+    frames, pictures = tmp_path / "frames", tmp_path / "pictures"
+    frames.write_bytes(bytes(range(200)) * 6 * 60)
+    run = ("run", "--video", "raw:20x20@10", "--quiet", "-o", "-", "--annotate", f"{pictures}/")
+    with frames.open("rb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", MAIN, *run], stdin=file, stdout=subprocess.PIPE
+        )
+    assert process.stdout is not None
+    pipe = process.stdout.fileno()
+    room = fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 4096)
+    lines = [process.stdout.readline()]
+
+    def waiting() -> int:
+        counted = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
+        return int.from_bytes(counted, sys.byteorder)
+
+    until(lambda: waiting() + 2 * len(lines[0]) > room)
+    assert 0 < len(list(pictures.iterdir())) < 60, "captioning waits for the reader"
+    lines += process.stdout.readlines()
+    assert process.wait(PATIENCE_S) == 0
+    assert sum(map(len, lines)) > 2 * room
+    assert [json.loads(line)["frame"] for line in lines] == list(range(60))
+    assert len(list(pictures.iterdir())) == 60
+    process.stdout.close()
+
+
+HURRIES = """
+from srd_edge.runtime.outbox import Outbox
+Outbox.__init__.__kwdefaults__["closing_s"] = 0.2
+"""
+
+
+def test_a_broker_that_is_killed_in_the_middle_of_a_run(broker: Broker) -> None:
+    broker.start()
+    listener = Listener(broker.port)
+    arguments = ("--video", "raw:20x20@10", "-o", "-", "--mqtt", broker.url)
+    with Run(*arguments, stdin=subprocess.PIPE, code=HURRIES + MAIN) as run:
+        assert run.process.stdin is not None
+        run.process.stdin.write(bytes(5 * 1200))
+        run.process.stdin.flush()
+        until(lambda: listener.frames() == list(range(5)))
+        broker.kill()
+        run.process.stdin.write(bytes(7 * 1200))
+        run.process.stdin.close()
+        assert run.end() == 0, run.said
+    listener.close()
+    assert [result["frame"] for result in run.results] == list(range(12))
+    said = " ".join(" ".join(run.said).split())
+    (lost,) = re.findall(rf"(\d+) results were not delivered to {broker.url}", said)
+    assert 7 <= int(lost) <= 8, "the receipt of the last that arrived may be lost too"
+    assert f"not delivered {lost} results to {broker.url}" in said, "the summary"
 
 
 def test_rubbish_through_a_pipe() -> None:

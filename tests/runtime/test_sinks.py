@@ -17,9 +17,10 @@ import pytest
 from srd_edge.errors import RunError, UsageError
 from srd_edge.kernels.frames import Box, Frame, Pixels
 from srd_edge.runtime.annotate import MAX_SIDE_PX, MIN_WIDTH_PX, annotate
+from srd_edge.runtime.containers import is_finished
 from srd_edge.runtime.lettering import Pen
 from srd_edge.runtime.records import AppliedAction, Result
-from srd_edge.runtime.sinks import CODECS, AnnotatedVideo, JsonLines, letterbox
+from srd_edge.runtime.sinks import CODECS, AnnotatedVideo, JsonLines, NoReaderError, letterbox
 
 
 def frame(index: int = 0, width: int = 64, height: int = 48, value: int = 90) -> Frame:
@@ -75,7 +76,7 @@ def test_a_reader_that_has_gone_is_no_failure_of_ours(monkeypatch: pytest.Monkey
             raise BrokenPipeError(32, "Broken pipe")
 
     monkeypatch.setattr(sys, "stdout", Gone())
-    with pytest.raises(BrokenPipeError):
+    with pytest.raises(NoReaderError):
         JsonLines("-").write(frame(), result())
 
 
@@ -163,6 +164,19 @@ def test_the_video_decodes_to_as_many_frames(tmp_path: Path, suffix: str) -> Non
     for index, picture in enumerate(pictures):
         assert picture.shape == annotate(frame(), result()).shape
         assert abs(int(picture[100:200, 100:200].mean()) - index * 20) < 12
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+def test_a_video_is_finished_when_its_writer_came_to_the_end(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"out{suffix}"
+    sink = AnnotatedVideo(path)
+    for index in range(3):
+        sink.write(frame(index), result(index))
+    assert not is_finished(path)
+    sink.close()
+    assert is_finished(path)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert not is_finished(path)
 
 
 def test_frames_of_other_sizes_are_letterboxed(tmp_path: Path) -> None:
