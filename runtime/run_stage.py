@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from srd_edge.errors import RunError
 from srd_edge.runtime.defender import Defender
@@ -65,8 +66,9 @@ def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
             sinks.append(page)
         summary = _captioned(config, source, defender, sinks)
         if page is not None:
-            say("srd-edge: the run has ended; its page stays until Ctrl-C")
-            page.wait()
+            with suppress(KeyboardInterrupt):  # which may come as soon as it is asked for
+                say("srd-edge: the run has ended; its page stays until Ctrl-C")
+                threading.Event().wait()
         return summary
 
 

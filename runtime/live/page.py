@@ -6,7 +6,6 @@ thread, and only for those who watch. When the run has ended the page stays, unt
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 from srd_edge.errors import UsageError
@@ -66,13 +65,6 @@ class LivePage:
     def close(self) -> None:
         """Say that the run has ended; the page stays."""
         self.board.end()
-
-    def wait(self) -> None:
-        """Serve the page until Ctrl-C."""
-        try:
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            return
 
     def stop(self) -> None:
         """Take the page away; may be called twice."""
