@@ -79,7 +79,7 @@ class About:
 
 @dataclass(slots=True)
 class _Event:
-    """A stretch of neighbouring frames with a verdict other than clean."""
+    """A stretch of neighbouring frames of one source with a verdict other than clean."""
 
     number: int
     changed: int
@@ -90,6 +90,7 @@ class _Event:
     first: int
     last: int
     frames: int = 1
+    is_open: bool = True
 
     def to_json(self) -> dict[str, Any]:
         shown = self.shown.to_json()
@@ -169,8 +170,7 @@ class Board:
                     result.stage_ms,
                 )
             )
-            if result.verdict != "clean":
-                self._note(frame, result)
+            self._note(frame, result)
             self._newest = frame, result
         self.on_change()
 
@@ -236,18 +236,18 @@ class Board:
             self._counts["changed"] += result.raw_caption != result.caption
 
     def _note(self, frame: Frame, result: Result) -> None:
-        last = self._events[-1] if self._events else None
-        before = self._points[-2].changed if len(self._points) > 1 else 0
-        goes_on = (
-            last is not None
-            and last.changed == before
-            and (last.verdict, last.shown.source) == (result.verdict, result.source)
-        )
-        if last is not None and goes_on:
+        """Go on with the stretch of the result's source, begin one, or end it."""
+        own = (event for event in reversed(self._events) if event.shown.source == result.source)
+        last = next(own, None)
+        if last is not None and last.is_open and last.verdict == result.verdict:
             last.changed, last.last, last.frames = self._changed, result.frame, last.frames + 1
             if (result.suspicion or 0.0) > (last.shown.suspicion or 0.0) + _MORE_SUSPICIOUS:
                 last.shown, last.words = result, _words(frame, result)
                 last.picture = thumbnail(frame, result)
+            return
+        if last is not None:
+            last.is_open = False
+        if result.verdict == "clean":
             return
         self._event_count += 1
         self._events.append(

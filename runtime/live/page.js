@@ -10,7 +10,7 @@ const say = (id, text) => { const node = byId(id); if (node.textContent !== text
 const number = (value, digits = 1) => value === null || value === undefined ? "–" : value.toFixed(digits);
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
-let about = null, run = "", seen = -1, points = [], paused = false, announced = -Infinity;
+let about = null, run = "", seen = -1, points = [], several = false, paused = false, announced = -Infinity;
 let resume = () => {};
 
 async function follow() {
@@ -40,7 +40,7 @@ async function show(news) {
   if (news.picture) await showPicture(news.picture);
   if (news.result) showResult(news.result);
   showState(news);
-  showFaring(news.faring);
+  showFaring(news.faring, news.state);
   const counts = news.counts;
   for (const name of ["frames", "clean", "suspicious", "held", "late", "changed"]) say(name, String(counts[name] ?? 0));
   for (const name of ["p50", "p95", "p99"]) say(name, number(news.times_ms[name]));
@@ -103,11 +103,13 @@ function word(source) {
   return source.live ? "live" : "reading";
 }
 
-function showFaring(faring) {
+function showFaring(faring, state) {
+  several = faring.sources.length > 1;
   const sources = faring.sources.length ? faring.sources : [{ name: about.source }];
   byId("sources").replaceChildren(...sources.map((source) => {
     const item = make("li", {}, make("span", { class: "source-name" }, source.name));
-    if (!source.condition) return item;
+    const isSaid = !several && state === "ended" && source.condition === "ended";
+    if (!source.condition || isSaid) return item;
     item.dataset.condition = source.condition;
     item.append(" ", make("span", { class: "condition" }, make("span", { class: "lamp", "aria-hidden": "true" }), word(source)));
     return item;
@@ -130,10 +132,10 @@ function showState(news) {
   const away = going.length > 0 && going.every((source) => source.condition === "lost");
   const rate = news.rate === null ? "" : `, ${number(news.rate)} frames a second`;
   if (news.state === "waiting") state("waiting", "waiting for the first frame");
-  else if (news.state === "ended") state("ended", "ended");
+  else if (news.state === "ended") state("ended", "the run has ended");
   else if (away) state("away", "no source, trying again");
   else if (news.age_s > STALLED_S) state("stalled", `no frame for ${Math.round(news.age_s)} s`);
-  else state("running", (about.live ? "live" : "running") + rate);
+  else state("running", "running" + rate);
 }
 
 function state(name, words) {
@@ -207,17 +209,20 @@ function drawPlots() {
   if (!points.length) return;
   const [first, last] = [points[0][0], points[points.length - 1][0]];
   const limit = budget === null ? "no budget" : `the budget is ${budget} ms`;
-  byId("latency").setAttribute("aria-label", `Frames ${first} to ${last}: at most ${number(worst)} ms; ${limit}`);
-  byId("history").setAttribute("aria-label", `Suspicion of frames ${first} to ${last}; ${points.filter((point) => point[2] === "suspicious").length} are suspicious`);
+  const which = several ? `the last ${points.length} frames` : `frames ${first} to ${last}`;
+  byId("latency").setAttribute("aria-label", `Time of ${which}: at most ${number(worst)} ms; ${limit}`);
+  byId("history").setAttribute("aria-label", `Suspicion of ${which}; ${points.filter((point) => point[2] === "suspicious").length} are suspicious`);
 }
 
+// Across goes the frame's number; where several sources count for themselves, the order of arrival.
 function plot(svg, top, unit, value, budget) {
   const width = svg.clientWidth || 400, height = svg.clientHeight || 100, left = 58, right = 2, above = 10, below = 20;
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  const [first, last] = points.length ? [points[0][0], points[points.length - 1][0]] : [0, 1];
+  const places = several ? points.map((_, index) => index) : points.map((point) => point[0]);
+  const [first, last] = places.length ? [places[0], places[places.length - 1]] : [0, 1];
   const step = ticks(top, height > 100 ? 4 : 2);
   const high = Math.ceil(top / step - 1e-9) * step;
-  const x = (frame) => left + (width - left - right) * (frame - first) / Math.max(last - first, 1);
+  const x = (place) => left + (width - left - right) * (place - first) / Math.max(last - first, 1);
   const y = (amount) => above + (height - above - below) * (1 - amount / high);
   const parts = [];
   for (let amount = 0; amount < high + step / 2; amount += step) {
@@ -227,15 +232,15 @@ function plot(svg, top, unit, value, budget) {
     }
   }
   const across = Math.max(ticks(last - first, Math.floor(width / 110)), 1);
-  for (let frame = Math.ceil(first / across) * across; frame <= last; frame += across) {
+  for (let frame = Math.ceil(first / across) * across; frame <= last && !several; frame += across) {
     if (x(frame) > width - right - 52) break;
     parts.push(draw("line", { class: "axis", x1: x(frame), x2: x(frame), y1: y(0), y2: y(0) + 4 }));
     parts.push(draw("text", { x: x(frame), y: y(0) + 16, "text-anchor": "middle" }, String(frame)));
   }
-  parts.push(draw("text", { x: width - right, y: y(0) + 16, "text-anchor": "end" }, "frame"));
+  parts.push(draw("text", { x: width - right, y: y(0) + 16, "text-anchor": "end" }, several ? "frames as they came" : "frame"));
   for (const verdict of ["clean", "held", "suspicious"]) {
-    const shape = points.filter((point) => point[2] === verdict && value(point) !== null)
-      .map((point) => mark(verdict, x(point[0]), y(value(point)))).join("");
+    const isShown = (point) => point[2] === verdict && value(point) !== null;
+    const shape = points.map((point, index) => isShown(point) ? mark(verdict, x(places[index]), y(value(point))) : "").join("");
     if (shape) parts.push(draw("path", { class: verdict, d: shape }));
   }
   if (budget !== null) {

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -106,6 +107,13 @@ class Browser:
             "look(1200); })"
         )
         assert self.ask(holds) is True, expression
+
+    def picture(self) -> bytes:
+        """The whole page as it looks, as PNG."""
+        height = self.tell("Page.getLayoutMetrics")["cssContentSize"]["height"]
+        clip = {"x": 0, "y": 0, "width": self.ask("innerWidth"), "height": height, "scale": 1}
+        shot = self.tell("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
+        return base64.b64decode(shot["data"])
 
     @property
     def complaints(self) -> list[dict[str, Any]]:

@@ -85,6 +85,36 @@ def test_a_stretch_ends_with_its_file(board: Board, frame: Make, result: Make) -
     assert len(board.since("", -1)[0]["events"]) == 2
 
 
+def test_the_frames_of_other_sources_cut_no_stretch(
+    board: Board, frame: Make, result: Make
+) -> None:
+    for index in range(2 * EVENTS):
+        board.add(frame(index), result(index, verdict="suspicious", source="door"))
+        board.add(frame(index), result(index, source="yard"))
+        verdict = "held" if 5 <= index < 9 or index == 20 else "clean"
+        board.add(frame(index), result(index, verdict=verdict, source="gate"))
+    told, _ = board.since("", -1)
+    spans = [
+        (e["source"], e["verdict"], e["first"], e["last"], e["frames"]) for e in told["events"]
+    ]
+    assert spans == [
+        ("door", "suspicious", 0, 2 * EVENTS - 1, 2 * EVENTS),
+        ("gate", "held", 5, 8, 4),
+        ("gate", "held", 20, 20, 1),
+    ]
+
+
+def test_a_stretch_that_is_no_longer_kept_is_begun_anew(
+    board: Board, frame: Make, result: Make
+) -> None:
+    for index in range(EVENTS + 1):
+        board.add(frame(index), result(index, verdict="suspicious", source="door"))
+        board.add(frame(index), result(index, verdict="held", source=f"{index}.png"))
+    told, _ = board.since("", -1)
+    (door,) = [event for event in told["events"] if event["source"] == "door"]
+    assert (door["first"], door["last"]) == (EVENTS, EVENTS)
+
+
 def test_memory_is_bounded(board: Board, frame: Make, result: Make) -> None:
     for index in range(2 * WINDOW_FRAMES):
         verdict = "suspicious" if index % 2 else "clean"

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
+import re
 import signal
 import subprocess
 import sys
 import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from srd_edge.runtime.annotate import annotate
 from srd_edge.runtime.live.board import Board
+from srd_edge.runtime.sinks import AnnotatedVideo
 
 Make = Callable[..., Any]
 FRAMES = 45
@@ -54,6 +61,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     assert (process.returncode, err) == (0, "")
 
 
+def decoded(picture: bytes) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 BGR."""
+    pixels = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels is not None
+    return np.asarray(pixels, np.uint8)
+
+
 def percentile(results: list[dict[str, Any]], rank: int) -> float:
     return float(np.percentile([result["total_ms"] for result in results], rank))
 
@@ -87,6 +101,8 @@ def test_the_page_agrees_with_the_lines(served: Served, browser: Any) -> None:
     def text(name: str) -> str:
         return str(browser.ask(f"document.getElementById({name!r}).textContent"))
 
+    assert text("state-words") == "the run has ended"
+    assert text("sources") == "demo", "which does not say so once more"
     last = served.results[-1]
     assert text("frames") == str(FRAMES)
     for verdict in ("clean", "suspicious", "held"):
@@ -114,7 +130,35 @@ def test_the_page_agrees_with_the_lines(served: Served, browser: Any) -> None:
     assert browser.complaints == []
 
 
-@pytest.mark.parametrize(("width", "height"), [(1280, 900), (400, 800)])
+SIZES = pytest.mark.parametrize(("width", "height"), [(1280, 900), (400, 800)])
+
+
+@SIZES
+def test_it_looks_like_something(
+    served: Served, browser: Any, tmp_path: Path, width: int, height: int
+) -> None:
+    """The picture is kept in ``tmp_path``, for eyes."""
+    browser.open(served.url, width, height)
+    browser.until("document.getElementById('picture').naturalWidth > 0")
+    browser.until("document.querySelector('#latency path') !== null")
+    browser.until("[...document.querySelectorAll('.thumb')].every((thumb) => thumb.complete)")
+    box = "document.getElementById('picture').getBoundingClientRect().toJSON()"
+    place = {side: round(value) for side, value in browser.ask(box).items()}
+    address = browser.ask("document.getElementById('picture').src")
+    path = tmp_path / f"page-{width}.png"
+    path.write_bytes(browser.picture())
+    page = decoded(path.read_bytes())
+    assert page.shape[1] == width
+    assert page.shape[0] > height / 2
+    assert len(np.unique(page.reshape(-1, 3), axis=0)) > 100, "it is not blank"
+    shown = page[place["top"] : place["bottom"], place["left"] : place["right"]]
+    frame = decoded(base64.b64decode(address.partition(",")[2]))
+    scaled = cv2.resize(frame, (shown.shape[1], shown.shape[0]), interpolation=cv2.INTER_AREA)
+    assert scaled.std() > 10
+    assert np.abs(shown.astype(float) - scaled).mean() < 8, "the frame is where it belongs"
+
+
+@SIZES
 def test_it_fits_and_can_be_used_by_keyboard(
     serve: Make,
     board: Board,
@@ -160,6 +204,68 @@ def test_it_fits_and_can_be_used_by_keyboard(
     browser.tell("Input.dispatchKeyEvent", type="keyUp", **key)
     assert browser.ask("document.getElementById('pause').getAttribute('aria-pressed')") == "true"
     assert browser.complaints == []
+
+
+def test_points_of_several_sources_stand_in_the_order_in_which_they_came(
+    serve: Make, board: Board, frame: Make, result: Make, browser: Any, fares: Any
+) -> None:
+    server = serve()
+    fares.set(("door", "reading", 0, 0), ("yard", "reading", 0, 0))
+    for index in range(30):
+        board.add(frame(0), result(9000 - index, source="door"))
+        board.add(frame(0), result(index, source="yard"))
+    browser.open(server.url)
+    browser.until("document.querySelector('#history path.clean') !== null")
+    for name in ("latency", "history"):
+        drawn = browser.ask(f"document.querySelector('#{name} path.clean').getAttribute('d')")
+        across = [float(x) for x in re.findall(r"M([0-9.-]+) ", drawn)]
+        assert len(across) == 60
+        assert across == sorted(set(across))
+        wide = browser.ask(f"document.getElementById('{name}').clientWidth")
+        assert across[0] > 0
+        assert across[-1] < wide
+
+
+def test_the_end_is_said_of_the_run_and_of_each_of_several_sources(
+    serve: Make, board: Board, frame: Make, result: Make, browser: Any, fares: Any
+) -> None:
+    server = serve()
+    board.add(frame(0), result(0))
+    fares.set(("door", "failed", 0, 0), ("yard", "ended", 0, 0))
+    board.end()
+    browser.open(server.url)
+    browser.until("document.getElementById('state').dataset.state === 'ended'")
+    items = "[...document.querySelectorAll('#sources li')].map((item) => item.textContent)"
+    assert browser.ask(items) == ["door given up", "yard ended"]
+    fares.set(("door", "failed", 0, 0))
+    browser.until("document.querySelectorAll('#sources li').length === 1")
+    assert browser.ask(items) == ["door given up"], "which the end of the run does not tell"
+
+
+@pytest.mark.parametrize("suffix", [".webm", ".mp4"])
+def test_browsers_play_the_annotated_webm_and_no_mp4(
+    frame: Make, result: Make, browser: Any, tmp_path: Path, suffix: str
+) -> None:
+    video = AnnotatedVideo(tmp_path / f"seen{suffix}", 10.0)
+    for index in range(20):
+        video.write(frame(0), result(index))
+    video.close()
+    page = tmp_path / "page.html"
+    page.write_text(f"<!doctype html><video muted src=seen{suffix}></video>")
+    browser.open(page.as_uri())
+    if suffix == ".mp4":
+        browser.until(
+            "document.querySelector('video').error.code === MediaError.MEDIA_ERR_SRC_NOT_SUPPORTED"
+        )
+        return
+    browser.until("document.querySelector('video').readyState >= 2")
+    height, width = annotate(frame(0), result(0)).shape[:2]
+    shown = "document.querySelector('video')"
+    assert browser.ask(f"[{shown}.videoWidth, {shown}.videoHeight]") == [width, height]
+    assert browser.ask(f"{shown}.currentTime") == 0
+    browser.ask(f"{shown}.play()")
+    browser.until(f"{shown}.currentTime > 0.5")
+    browser.until(f"{shown}.ended && {shown}.currentTime > 1.8")
 
 
 def test_a_lost_source_and_lost_results_are_said_plainly(
