@@ -11,30 +11,36 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
-
 MOST_CONNECTIONS: Final = 100
 
 
-class Connection(H11Protocol):
-    """One of them, as uvicorn makes it; requests find ``let_in`` in their state."""
+def connection_class() -> type[asyncio.Protocol]:
+    """What uvicorn makes of each connection; requests find ``let_in`` in their state.
 
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
-        self.app_state = {**self.app_state, "let_in": self._let_in}
-        self._is_stranger = True
-        self._since_s = self.loop.time()
+    Raises:
+        ImportError: without uvicorn, which nothing else of this module needs.
+    """
+    from uvicorn.protocols.http.h11_impl import H11Protocol
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        if len(self.connections) > MOST_CONNECTIONS:
-            others = (other for other in self.connections if isinstance(other, Connection))
-            strangers = (other for other in others if other._is_stranger)
-            min(strangers, key=lambda stranger: stranger._since_s)._drop()
+    class Connection(H11Protocol):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **named)
+            self.app_state = {**self.app_state, "let_in": self._let_in}
+            self._is_stranger = True
+            self._since_s = self.loop.time()
 
-    def _let_in(self) -> None:
-        self._is_stranger = False
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if len(self.connections) > MOST_CONNECTIONS:
+                others = (other for other in self.connections if isinstance(other, Connection))
+                strangers = (other for other in others if other._is_stranger)
+                min(strangers, key=lambda stranger: stranger._since_s)._drop()
 
-    def _drop(self) -> None:
-        self.connections.discard(self)  # or the next to come would find it here
-        self.transport.abort()
+        def _let_in(self) -> None:
+            self._is_stranger = False
+
+        def _drop(self) -> None:
+            self.connections.discard(self)  # or the next to come would find it here
+            self.transport.abort()
+
+    return Connection

@@ -28,6 +28,7 @@ from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.addresses import Address
 from srd_edge.runtime.live.access import Access
 from srd_edge.runtime.live.board import Board
+from srd_edge.runtime.live.connections import connection_class
 from srd_edge.runtime.live.pictures import jpeg, picture
 from srd_edge.runtime.metrics import TEXT_TYPE
 from srd_edge.runtime.records import Result
@@ -87,8 +88,6 @@ class LiveServer:
     ) -> None:
         import uvicorn
 
-        from srd_edge.runtime.live.connections import Connection
-
         self._board, self._token, self._figures = board, token, figures
         self._access = Access(address.host, token)
         app = self._app()
@@ -107,7 +106,7 @@ class LiveServer:
             log_config=None,
             log_level="error",
             loop="asyncio",
-            http=Connection,
+            http=connection_class(),
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=_CLOSING_S,
