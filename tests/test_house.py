@@ -53,6 +53,7 @@ def shipped_files() -> set[str]:
         *(ROOT / "runtime" / "assets").rglob("*"),
         *report.glob("*.j2"),
         *report.glob("*.schema.json"),
+        *(ROOT / "runtime").glob("*.schema.json"),
         *(ROOT / "runtime" / "live").glob("page.[!p]*"),
     ]
     data = {f.relative_to(ROOT).as_posix() for f in files if f.is_file()}
