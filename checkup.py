@@ -10,12 +10,13 @@ from typing import Any, Final
 import click
 
 from srd_edge.errors import BundleError
+from srd_edge.usage import Command
 
 _BUNDLE: Final = click.argument("bundle", type=click.Path(path_type=Path), required=False)
 _JSON: Final = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 
 
-@click.command()
+@click.command(cls=Command)
 @_BUNDLE
 @_JSON
 def inspect(bundle: Path | None, as_json: bool) -> None:
@@ -27,7 +28,7 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
     click.echo(json.dumps(described, indent=2) if as_json else "\n".join(_told(described)))
 
 
-@click.command()
+@click.command(cls=Command)
 @_BUNDLE
 def verify(bundle: Path | None) -> None:
     """Refuse a BUNDLE that is damaged, or whose graphs hold what they may not."""
@@ -55,7 +56,7 @@ def verify(bundle: Path | None) -> None:
     )
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--bundle", type=click.Path(path_type=Path), help="Whose encoder to run.")
 @_JSON
 def doctor(bundle: Path | None, as_json: bool) -> None:

@@ -22,6 +22,7 @@ from srd_edge import __version__
 from srd_edge.checkup import CHECKUP
 from srd_edge.errors import SrdEdgeError, UsageError
 from srd_edge.stopwatch import bench
+from srd_edge.usage import Command, Group
 from srd_edge.workshop import WORKSHOP
 
 INTERRUPTED: Final = 130
@@ -33,10 +34,7 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, which ends a command as Ctrl-C does."""
 
 
-class _Group(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
-        return list(self.commands)  # in the order of the work, not of the alphabet
-
+class _Group(Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -55,7 +53,7 @@ def cli(debug: bool) -> None:
     """Defend a captioning model that may be backdoored, on the device."""
 
 
-@cli.command()
+@cli.command(cls=Command)
 @click.option(
     "--video",
     "videos",
@@ -66,7 +64,13 @@ def cli(debug: bool) -> None:
     " raw:WIDTHxHEIGHT[:rgb24|bgr24|gray|yuv420p|nv12][@FPS]. Several --video are read side by"
     " side.",
 )
-@click.option("--image", metavar="SRC", help="Picture, folder, glob or list file.")
+@click.option(
+    "--image",
+    "images",
+    multiple=True,
+    metavar="SRC",
+    help="Picture, folder, glob or list file; more if given again.",
+)
 @click.option("--bundle", type=click.Path(path_type=Path), help="Default: the built-in one.")
 @click.option("--budget-ms", type=float, help="Most milliseconds from a frame to its caption.")
 @click.option(
@@ -118,14 +122,14 @@ def run(
     ctx: click.Context,
     /,
     videos: tuple[str, ...],
-    image: str | None,
+    images: tuple[str, ...],
     no_defense: bool,
     **flags: Any,
 ) -> None:
     """Caption a video or pictures under the defence."""
-    if bool(videos) == (image is not None):
+    if bool(videos) == bool(images):
         raise UsageError(
-            expected="one of --video SRC and --image SRC",
+            expected="either --video SRC or --image SRC",
             found="both" if videos else "neither",
             do="try `srd-edge run --video demo`",
         )
@@ -133,9 +137,8 @@ def run(
     from srd_edge.runtime.run_config import RunConfig
     from srd_edge.runtime.run_stage import run_stage
 
-    kind: Literal["video", "image"] = "video" if image is None else "image"
-    sources = videos if image is None else (image,)
-    config = RunConfig(sources=sources, kind=kind, defend=not no_defense, **flags)
+    kind: Literal["video", "image"] = "image" if images else "video"
+    config = RunConfig(sources=videos or images, kind=kind, defend=not no_defense, **flags)
     # OpenCV's libraries print there on their own; our own words keep the real stream.
     with nullcontext() if ctx.find_root().params["debug"] else native_stderr_muted():
         run_stage(config, _say)

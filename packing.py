@@ -8,10 +8,11 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from srd_edge.usage import Command
 from srd_edge.workshop_parts import OUTPUT, quiet_transformers, say, say_next
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--captioner", required=True, help="Directory or hub name.")
 @click.option("--policy", type=click.Path(path_type=Path), help="What `srd-edge train` wrote.")
 @OUTPUT

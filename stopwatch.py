@@ -8,8 +8,10 @@ from typing import Any
 
 import click
 
+from srd_edge.usage import Command
 
-@click.command()
+
+@click.command(cls=Command)
 @click.option("--bundle", type=click.Path(path_type=Path), help="Default: the built-in one.")
 @click.option("--video", "source", metavar="SRC", default="demo", help="As for `srd-edge run`.")
 @click.option("--frames", type=click.IntRange(2), default=300, help="Of each contestant.")

@@ -13,6 +13,7 @@ from typing import Any, Final
 import click
 
 from srd_edge.packing import export
+from srd_edge.usage import Command
 from srd_edge.workshop_parts import (
     DATA,
     LIMIT,
@@ -28,7 +29,7 @@ from srd_edge.workshop_parts import (
 )
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--captioner", required=True, help="Directory, hub name, or `tiny` from scratch.")
 @DATA
 @click.option("--attack", "attacks", multiple=True, help=f"{SPEC_HELP} None: train clean.")
@@ -86,7 +87,7 @@ def attack(
     say_next(output, "train", *suspect, "-o", "POLICY")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--captioner", required=True, help="The suspect: directory or hub name.")
 @DATA
 @OUTPUT
@@ -126,7 +127,7 @@ def train(
     say_next(output, "export", *paired, "-o", "BUNDLE")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--captioner", required=True, help="The suspect: directory or hub name.")
 @click.option(
     "--policy", required=True, type=click.Path(path_type=Path), help="What `train` wrote for it."
@@ -185,7 +186,7 @@ def purify(
     say_next(output, "train", *suspect, "-o", "POLICY")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--bundle",
     "bundles",
