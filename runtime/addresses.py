@@ -11,7 +11,17 @@ from typing import Final
 from srd_edge.errors import UsageError
 
 _LISTENING: Final = re.compile(r"(?:(\[[0-9A-Fa-f:.]+\]|[^:\[\]\s/]+):)?(\d{1,5})")
-_SECRETS: Final = re.compile(r"(?<=://)[^/?#]*@|[?#].*", re.DOTALL)
+_SECRETS: Final = re.compile(
+    r"""(?<=://)(?:[^/?#]*@|(?!\[)[^/?#:]*:(?!\d*(?:[/?#]|$)).*@)|[?#].*?(?=["']?\Z)""", re.DOTALL
+)
+"""A login, also one with / ? # in its password where a port would be, and a query: FFmpeg takes
+the text between :// and the last @ before the path for the login."""
+_PIPELINE: Final = "gst:"
+_LINK: Final = " ! "
+_WORD: Final = re.compile(r"""(?:[^\s"']|"[^"]*"?|'[^']*'?)+""")
+_SETTING: Final = re.compile(
+    r"""([\w-]*(?:user|pw|pass|secret|token|key)[\w-]*\s*=\s*)("[^"]*"?|'[^']*'?|\S+)"""
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +89,16 @@ def redacted(address: str) -> str:
     return without_secrets(re.sub(r"(?<=://).*@", "", address, flags=re.DOTALL))
 
 
-def without_secrets(address: str) -> str:
-    """``address`` without user, password and query; what has no ``://`` is left as it is."""
+def without_secrets(spec: str) -> str:
+    """An address without user, password and query, for people; also within a GStreamer pipeline.
+
+    Of a pipeline, what settings such as ``user-pw`` are set to goes too. A name without ``://`` is
+    left as it is.
+    """
+    if spec.startswith(_PIPELINE) or _LINK in spec:
+        return _WORD.sub(lambda word: _bare(word[0]), _SETTING.sub(r"\1...", spec))
+    return _bare(spec)
+
+
+def _bare(address: str) -> str:
     return _SECRETS.sub("", address) if "://" in address else address

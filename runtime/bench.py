@@ -21,6 +21,7 @@ import numpy as np
 from srd_edge import __version__
 from srd_edge.errors import SourceError, UsageError
 from srd_edge.kernels.frames import Frame
+from srd_edge.runtime.addresses import without_secrets
 from srd_edge.runtime.defender import Defender
 from srd_edge.runtime.fresh_process import start_afresh
 from srd_edge.runtime.provenance import provenance
@@ -127,7 +128,7 @@ def bench(
         "schema": SCHEMA,
         "srd_edge": __version__,
         "bundle": "built-in" if config.bundle is None else str(config.bundle),
-        "source": config.source,
+        "source": without_secrets(config.source),
         "size": list(frames[0].pixels.shape[1::-1]),
         "frames": config.frames,
         "budget_ms": config.budget_ms,
@@ -230,7 +231,9 @@ def _frames(config: BenchConfig) -> list[Frame]:
                 break
     if not frames:
         raise SourceError(
-            expected=f"frames in '{config.source}'", found="none", do="name another source"
+            expected=f"frames in '{without_secrets(config.source)}'",
+            found="none",
+            do="name another source",
         )
     return frames
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from srd_edge.errors import SourceError
+from srd_edge.runtime.addresses import without_secrets
 from srd_edge.runtime.clips import CLIP_SUFFIXES
 from srd_edge.runtime.pictures import PICTURE_SUFFIXES, looks_like_picture, unreadable
 
@@ -18,6 +19,12 @@ Kind: TypeAlias = Literal["video", "image", "any"]
 DEMO: Final = "demo"
 DEMO_CLIP: Final = Path(__file__).with_name("assets") / "demo.webm"
 LIST_SUFFIX: Final = ".txt"
+
+_NAMES: Final = (
+    "a file, directory, glob, list, camera number, address or 'demo'",
+    "a picture, directory, glob or list",
+)
+"""Of what is asked for: videos, or pictures alone."""
 
 
 def find_files(spec: str, kind: Kind) -> list[Path]:
@@ -49,11 +56,12 @@ def find_files(spec: str, kind: Kind) -> list[Path]:
         raise
     except OSError as error:
         raise unreadable(path, error) from error
+    shown = without_secrets(spec)
     if not glob.has_magic(spec):
         raise SourceError(
-            expected=f"a file, directory, glob, list, camera number, address or 'demo' as '{spec}'",
+            expected=f"{_NAMES[kind == 'image']} as '{shown}'",
             found="a device or pipe" if path.exists() else "no such file or directory",
-            do=f"read it from standard input: --video - < '{spec}'"
+            do=f"read it from standard input: --video - < '{shown}'"
             if path.exists()
             else "check the spelling and the working directory",
         )
@@ -62,7 +70,7 @@ def find_files(spec: str, kind: Kind) -> list[Path]:
     found = [match for match in matches if match.is_file() and _is_readable(match)]
     if not found:
         raise SourceError(
-            expected=f"a picture or video that matches '{spec}'",
+            expected=f"a picture or video that matches '{shown}'",
             found="no match",
             do="check the pattern, and quote it so that the shell leaves it alone",
         )
@@ -119,7 +127,9 @@ def _of_kind(paths: list[Path], spec: str, kind: Kind) -> list[Path]:
 def not_a_picture(spec: str, found: str) -> SourceError:
     """The SourceError for a ``spec`` that is no picture, but ``found``."""
     return SourceError(
-        expected=f"a picture, or several, as '{spec}'", found=found, do="use --video for it"
+        expected=f"a picture, or several, as '{without_secrets(spec)}'",
+        found=found,
+        do="use --video for it",
     )
 
 

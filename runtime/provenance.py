@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import srd_edge
+from srd_edge.runtime.addresses import without_secrets
 from srd_edge.runtime.machine import processor, usable_cores
 
 
@@ -19,11 +20,11 @@ def provenance(command: Sequence[str], packages: Sequence[str]) -> dict[str, Any
     """Plain JSON values, to be written beside figures.
 
     Args:
-        command: that measured them, in words.
+        command: that measured them, in words; the secrets of addresses are left out.
         packages: whose versions matter; those that are not installed are left out.
     """
     return {
-        "command": shlex.join(command),
+        "command": shlex.join(without_secrets(word) for word in command),
         "commit": commit(),
         "machine": {
             "processor": processor(),

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from srd_edge.errors import SourceError, UsageError
@@ -43,6 +44,7 @@ def open_source(
     max_frames: int | None = None,
     patience: Patience | None = None,
     say: Callable[[str], object] = lambda _: None,
+    name: str | None = None,
 ) -> Source:
     """Open what ``spec`` names. Clips and streams are opened here, so most bad input fails here.
 
@@ -54,14 +56,15 @@ def open_source(
         max_frames: stop after that many frames have been yielded.
         patience: with a live source that keeps quiet or is lost.
         say: told in a line, on any thread, when a live source is lost and when it is back.
+        name: of a stream, for people; None for its address without what it keeps secret.
 
     Raises:
         SourceError: for anything that cannot be read, here or while iterating.
         UsageError: for ``every`` or ``max_frames`` below 1.
     """
-    for name, value in (("every", every), ("max_frames", max_frames)):
+    for count, value in (("every", every), ("max_frames", max_frames)):
         if value is not None and value < 1:
-            raise UsageError(expected=f"{name} of at least 1", found=str(value), do="raise it")
+            raise UsageError(expected=f"{count} of at least 1", found=str(value), do="raise it")
     quiet_opencv()
     if reads_standard_input(spec):
         if kind == "image":
@@ -70,7 +73,8 @@ def open_source(
     if is_stream(spec):
         if kind == "image":
             raise not_a_picture(spec, "a camera" if is_camera(spec) else "a stream")
-        return _open_stream(spec, every, max_frames, patience or Patience(), say)
+        stream = name or shown(spec)
+        return _open_stream(spec, stream, every, max_frames, patience or Patience(), say)
     return _open_files(spec, kind, every, max_frames)
 
 
@@ -97,19 +101,21 @@ def open_sources(
         return open_source(
             specs[0], kind=kind, every=every, max_frames=max_frames, patience=patience, say=say
         )
-    names = [NAME if reads_standard_input(spec) else shown(spec) for spec in specs]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    read = [NAME if reads_standard_input(spec) else spec for spec in specs]
+    twice = next((spec for spec in read if read.count(spec) > 1), None)
     if twice is not None or not specs:
         raise UsageError(
             expected="one source, or several that differ",
-            found="none" if twice is None else f"'{twice}' twice",
+            found="none" if twice is None else f"'{shown(twice)}' twice",
             do="name each source once",
         )
     with contextlib.ExitStack() as opened:
         sources: list[Source] = []
-        for spec, name in zip(specs, names, strict=True):
+        for spec, name in zip(specs, _numbered(map(shown, read)), strict=True):
             try:
-                source = open_source(spec, kind=kind, every=every, patience=patience, say=say)
+                source = open_source(
+                    spec, kind=kind, every=every, patience=patience, say=say, name=name
+                )
             except SourceError as error:
                 if not is_stream(spec):
                     raise
@@ -118,6 +124,16 @@ def open_sources(
         merged = MergedSource(sources, max_frames=max_frames, say=say)
         opened.pop_all()
         return merged
+
+
+def _numbered(names: Iterable[str]) -> list[str]:
+    """``names``, of which those that differ in secrets alone are told apart by a number."""
+    count = Counter[str]()
+    numbered: list[str] = []
+    for name in names:
+        count[name] += 1
+        numbered.append(name if count[name] == 1 else f"{name} ({count[name]})")
+    return numbered
 
 
 def _failing(error: SourceError) -> Generator[SourcedFrame]:
@@ -146,6 +162,7 @@ def _open_files(spec: str, kind: Kind, every: int, max_frames: int | None) -> So
 
 def _open_stream(
     spec: str,
+    name: str,
     every: int,
     max_frames: int | None,
     patience: Patience,
@@ -155,7 +172,7 @@ def _open_stream(
         return open_stream(spec, patience.stall_s)[0]
 
     capture, header = on_a_thread(lambda: open_stream(spec, patience.stall_s))
-    name, fps = shown(spec), header.fps / every if header.fps else None
+    fps = header.fps / every if header.fps else None
     if header.frames is not None:
         facts = SourceFacts(name, frames=expected_frames(header.frames, every, max_frames), fps=fps)
         frames = read_streamed(capture, header, name, every)

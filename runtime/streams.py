@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srd_edge.errors import SourceError
+from srd_edge.runtime.addresses import without_secrets
 from srd_edge.runtime.clips import ClipHeader, header_of
 
 OPEN_TIMEOUT_S: Final = 10.0
@@ -19,7 +20,6 @@ OPEN_TIMEOUT_S: Final = 10.0
 _ADDRESS: Final = re.compile(r"(rtsps?|https?)://", re.IGNORECASE)
 _PIPELINE: Final = "gst:"
 _LINK: Final = " ! "
-_LOGIN: Final = re.compile(r"(?<=://)[^/@\s]*@")
 _FFMPEG_OPTIONS: Final = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 
 
@@ -53,8 +53,8 @@ def pipeline_of(spec: str) -> str:
 
 
 def shown(spec: str) -> str:
-    """``spec`` as it may be printed and logged: without the user and password of an address."""
-    return f"camera {spec}" if is_camera(spec) else _LOGIN.sub("", spec)
+    """``spec`` as it may be printed and logged: without the secrets of an address."""
+    return f"camera {spec}" if is_camera(spec) else without_secrets(spec)
 
 
 def open_stream(spec: str, stall_s: float) -> tuple[cv2.VideoCapture, ClipHeader]:
@@ -81,7 +81,7 @@ def open_stream(spec: str, stall_s: float) -> tuple[cv2.VideoCapture, ClipHeader
     elif is_pipeline(spec):
         _check_gstreamer(spec)
         capture = cv2.VideoCapture(pipeline_of(spec), cv2.CAP_GSTREAMER, timeouts(stall_s))
-        what = f"a GStreamer pipeline that plays, as '{pipeline_of(spec)}'"
+        what = f"a GStreamer pipeline that plays, as '{shown(pipeline_of(spec))}'"
         do = "check it with gst-launch-1.0, with fakesink in place of appsink"
     else:
         os.environ.setdefault(_FFMPEG_OPTIONS, "rtsp_transport;tcp")
@@ -99,7 +99,7 @@ def open_stream(spec: str, stall_s: float) -> tuple[cv2.VideoCapture, ClipHeader
 def _check_gstreamer(spec: str) -> None:
     if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
         raise SourceError(
-            expected=f"an OpenCV with GStreamer for '{spec}'",
+            expected=f"an OpenCV with GStreamer for '{shown(spec)}'",
             found=f"OpenCV {cv2.__version__} without it, as pip installs it",
             do="use a build with it (WITH_GSTREAMER=ON, or the system's python3-opencv), or pipe: "
             "gst-launch-1.0 -q ... ! jpegenc ! fdsink | srd-edge run --video -",

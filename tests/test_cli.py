@@ -57,7 +57,7 @@ def empty(path: Path) -> Path:
 
 BAD_SOURCES: list[tuple[str, str, Callable[[Path], object], str]] = [
     ("--video", "gone.mp4", lambda _: None, "no such file"),
-    ("--image", "gone.png", lambda _: None, "no such file"),
+    ("--image", "gone.png", lambda _: None, "expected a picture, directory, glob or list as"),
     ("--video", "text.mp4", text_file, "no video"),
     ("--video", "cut.mp4", cut_clip, "cut off"),
     ("--video", "empty.mp4", empty, "empty file"),

@@ -11,8 +11,9 @@ from srd_edge.runtime.provenance import commit, provenance
 
 
 def test_what_measured_on_what_with_what() -> None:
-    found = provenance(["some.py", "--with", "two words"], ("numpy", "not-a-package-at-all"))
-    assert found["command"] == "some.py --with 'two words'"
+    command = ["some.py", "--with", "two words", "--video", "rtsp://me:secret@camera/1?key=secret"]
+    found = provenance(command, ("numpy", "not-a-package-at-all"))
+    assert found["command"] == "some.py --with 'two words' --video rtsp://camera/1"
     assert found["machine"]["processor"] == processor()
     assert found["machine"]["cores"] == usable_cores()
     assert found["versions"]["srd_edge"] == srd_edge.__version__

@@ -11,8 +11,9 @@ from pathlib import Path
 import cv2
 import pytest
 
-from srd_edge.errors import SourceError
-from srd_edge.runtime.sources import open_source
+from srd_edge.errors import SourceError, UsageError
+from srd_edge.runtime.found_files import Kind
+from srd_edge.runtime.sources import open_source, open_sources
 from srd_edge.runtime.streams import is_pipeline, is_stream, pipeline_of, shown
 
 
@@ -82,6 +83,24 @@ def test_a_recording_that_is_served_whole_is_no_live_source(
     assert [item.frame.time_s for item in items] == pytest.approx([i / 5 for i in range(15)])
 
 
+def test_cameras_that_differ_in_their_query_alone_are_told_apart(
+    write_clip: Callable[..., Path], tmp_path: Path
+) -> None:
+    write_clip(tmp_path / "clip.webm", frames=3)
+    handler = functools.partial(Silent, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            shown = f"http://127.0.0.1:{server.server_port}/clip.webm"
+            address = f"{shown}?pwd=s3cret&channel="
+            with open_sources([f"{address}1", f"{address}2"]) as source:
+                assert {item.file for item in source} == {shown, f"{shown} (2)"}
+            with pytest.raises(UsageError, match=r"'[^?]*' twice"):
+                open_sources([f"{address}1", f"{address}1"])
+        finally:
+            server.shutdown()
+
+
 def test_passwords_are_not_shown() -> None:
     assert shown("rtsp://admin:s3cret@10.0.0.7:554/a@b") == "rtsp://10.0.0.7:554/a@b"
     assert shown("http://host/x") == "http://host/x"
@@ -89,6 +108,21 @@ def test_passwords_are_not_shown() -> None:
         "gst:rtspsrc location=rtsp://host/x ! x"
     )
     assert shown("0") == "camera 0"
+
+
+@pytest.mark.parametrize("kind", ["video", "image"])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "rtsp://admin:s3cret@127.0.0.1:9/x",
+        "rtsp://admin:p@s3cret@127.0.0.1:9/x",
+        "http://127.0.0.1:9/x?user=admin&pwd=s3cret",
+        "gst:rtspsrc location=rtsp://u:s3cret@127.0.0.1:9/x ! fakesink",
+        "rtmp://u:s3cret@127.0.0.1:9/x",
+        "rtmp://u:s3cret@127.0.0.1:9/x?key=s3cret",
+    ],
+)
+def test_what_cannot_be_opened_is_named_without_passwords(spec: str, kind: Kind) -> None:
     with pytest.raises(SourceError) as caught:
-        open_source("rtsp://admin:s3cret@127.0.0.1:9/x")
+        open_source(spec, kind=kind)
     assert "s3cret" not in str(caught.value)
