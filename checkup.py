@@ -21,10 +21,12 @@ _JSON: Final = click.option("--json", "as_json", is_flag=True, help="One JSON do
 @_JSON
 def inspect(bundle: Path | None, as_json: bool) -> None:
     """Say what is in a BUNDLE (default: the built-in one) without running it."""
-    from srd_edge.export.inspection import inspect_bundle
     from srd_edge.runtime.bundle import read_bundle
 
-    described = inspect_bundle(read_bundle(bundle))
+    opened = read_bundle(bundle)  # refused where the onnx package is missing too
+    from srd_edge.export.inspection import inspect_bundle
+
+    described = inspect_bundle(opened)
     click.echo(json.dumps(described, indent=2) if as_json else "\n".join(_told(described)))
 
 
@@ -32,11 +34,12 @@ def inspect(bundle: Path | None, as_json: bool) -> None:
 @_BUNDLE
 def verify(bundle: Path | None) -> None:
     """Refuse a BUNDLE that is damaged, or whose graphs hold what they may not."""
-    from srd_edge.export.inspection import graphs_of, verify_bundle
     from srd_edge.runtime.bundle import read_bundle
     from srd_edge.runtime.bundle_specs import MERGED_KINDS, USE_CACHE_BRANCH
 
     opened = read_bundle(bundle)
+    from srd_edge.export.inspection import graphs_of, verify_bundle
+
     findings = verify_bundle(opened)
     for finding in findings:
         click.echo(f"{finding.graph}: {finding.what}", err=True)
@@ -72,8 +75,10 @@ def doctor(bundle: Path | None, as_json: bool) -> None:
     for name, version in found["packages"].items():
         click.echo(f"  {name:<24} {version or '-'}")
     for name, report in found["providers"].items():
-        nodes = ", ".join(f"{count} on {where}" for where, count in report["nodes"].items())
-        click.echo(f"{name:<15} {'works: ' + nodes if report['works'] else report['problem']}")
+        ran = " and ".join(
+            f"{count} nodes of the encoder on {where}" for where, count in report["nodes"].items()
+        )
+        click.echo(f"{name:<15} {'works: ran ' + ran if report['works'] else report['problem']}")
         if report["mend"]:
             click.echo(f"{'':<15} {report['mend']}")
 

@@ -27,7 +27,6 @@ from srd_edge.workshop import WORKSHOP
 
 INTERRUPTED: Final = 130
 TERMINATED: Final = 143
-_INSTALL: Final = 'pip install "srd-edge[cpu,train,export]"'
 
 
 class Terminated(KeyboardInterrupt):
@@ -225,7 +224,4 @@ def _told(error: Exception) -> tuple[str, int]:
     if isinstance(error, SrdEdgeError):
         return str(error), error.exit_code
     found = " ".join(str(error).split())
-    if isinstance(error, ImportError):
-        package = (error.name or "every package").partition(".")[0]
-        return f"expected {package} for this command, found {found}: {_INSTALL}", 2
     return f"unexpected {type(error).__name__}: {found}; --debug shows where", 1

@@ -13,6 +13,10 @@ from srd_edge.errors import UsageError
 _HELP: Final = getattr(click.exceptions, "NoArgsIsHelpError", ())
 """What click raises to show the help, from version 8.2 on."""
 
+_EXTRAS: Final = {"inspect": "verify", "verify": "verify"}
+"""What a command may lack, if not all of the workshop's packages. None brings an onnxruntime: that
+is there, and a second one must not be."""
+
 
 class Command(click.Command):
     """A command that takes an option with one value once, and no words that belong to none."""
@@ -33,6 +37,17 @@ class Command(click.Command):
                     do="leave the others out",
                 )
         return stray
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ImportError as error:
+            package = (error.name or "every package").partition(".")[0]
+            raise UsageError(
+                expected=f"{package} for `{ctx.command_path}`",
+                found=" ".join(str(error).split()),
+                do=f'pip install "srd-edge[{_EXTRAS.get(ctx.info_name or "", "train,export")}]"',
+            ) from error
 
     def _stray(self, ctx: click.Context, words: list[str]) -> UsageError:
         argument = next((p for p in self.params if isinstance(p, click.Argument)), None)

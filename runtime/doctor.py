@@ -115,7 +115,8 @@ def examine_native(bundle: Bundle) -> ProviderReport:
         (expected,) = beside.run([output], feed)
         return _compared(_NATIVE, {"tensorrt": graph.layers}, found.numpy(), expected)
     except SrdEdgeError as error:
-        return ProviderReport(_NATIVE, False, {}, error.found, INSTALL[_NATIVE])
+        problem = f"needs {error.expected}, found {error.found}"
+        return ProviderReport(_NATIVE, False, {}, problem, INSTALL[_NATIVE])
 
 
 def _beside(bundle: Bundle) -> tuple[Any, dict[str, NDArray[Any]]]:

@@ -48,10 +48,13 @@ _NOT_INSTALLED: Final = "Please install TensorRT libraries"
 """What onnxruntime 1.31 says where libnvinfer does not load, after the place in its source."""
 INSTALL: Final = {
     "cpu": 'pip install "srd-edge[cpu]"',
-    "cuda": 'pip install "srd-edge[gpu]", or use --provider cpu',
-    "tensorrt": 'pip install "srd-edge[tensorrt]", or use --provider cpu',
-    "tensorrt-native": 'pip install "srd-edge[tensorrt-native]", or use --provider cpu',
+    "cuda": 'pip uninstall -y onnxruntime && pip install "srd-edge[gpu]", or use --provider cpu',
+    "tensorrt": 'pip uninstall -y onnxruntime && pip install "srd-edge[tensorrt]", '
+    "or use --provider cpu",
+    "tensorrt-native": "pip uninstall -y onnxruntime-gpu && "
+    'pip install "srd-edge[tensorrt-native]", or use --provider cpu',
 }
+"""onnxruntime and onnxruntime-gpu write the same files: the one must go before the other comes."""
 
 
 @dataclass(frozen=True, slots=True)

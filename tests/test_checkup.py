@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from srd_edge.runtime import doctor as doctor_module
 from srd_edge.runtime.bundle import read_bundle
 from srd_edge.runtime.doctor import examine_provider
 from srd_edge.runtime.sessions import open_session
+from tests.command_line import SrdEdge, assert_refused
 
 
 def said(*words: str) -> str:
@@ -50,6 +52,22 @@ def test_verify_refuses_a_damaged_bundle(toy_bundle: Path, tmp_path: Path) -> No
         CliRunner().invoke(cli, ["verify", str(damaged)], catch_exceptions=False)
 
 
+@pytest.mark.parametrize("command", ["inspect", "verify"])
+def test_without_onnx_a_bundle_is_refused_and_a_good_one_names_what_is_missing(
+    srd_edge: SrdEdge,
+    toy_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)  # an import of it fails
+    for module in ("inspection", "graph_check"):
+        monkeypatch.delitem(sys.modules, f"srd_edge.export.{module}", raising=False)
+    assert_refused(srd_edge(command, tmp_path / "nope"), 3, "nope")
+    lacking = f"onnx for `srd-edge {command}`", 'pip install "srd-edge[verify]"'
+    assert_refused(srd_edge(command, toy_bundle), 2, *lacking)
+
+
 def test_verify_names_every_finding(toy_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from srd_edge.export import graph_check, inspection
 
@@ -71,10 +89,13 @@ def test_doctor_runs_what_works_and_says_how_to_mend_the_rest(toy_bundle: Path) 
     assert cpu["nodes"]["cpu"] > 10
     assert found["packages"]["onnxruntime"]
     text = said("doctor", "--bundle", str(toy_bundle))
+    assert f"works: ran {cpu['nodes']['cpu']} nodes of the encoder on cpu" in text
     for name, report in found["providers"].items():
         if not report["works"]:
             assert report["problem"] in text
             assert f'pip install "srd-edge[{"gpu" if name == "cuda" else name}]"' in text
+            other = "onnxruntime-gpu" if name == "tensorrt-native" else "onnxruntime"
+            assert report["mend"].startswith(f"pip uninstall -y {other} && ")
 
 
 def test_a_provider_whose_numbers_are_off_does_not_work(

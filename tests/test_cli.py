@@ -433,8 +433,8 @@ def test_debug_shows_the_traceback(
         (
             ImportError("No module named 'torch.nn'", name="torch.nn"),
             2,
-            "srd-edge: error: expected torch for this command, found No module named 'torch.nn': "
-            'pip install "srd-edge[cpu,train,export]"',
+            "srd-edge: error: expected torch for `srd-edge run`, found No module named 'torch.nn': "
+            'pip install "srd-edge[train,export]"',
         ),
         (
             ZeroDivisionError("two\nlines"),

@@ -174,3 +174,10 @@ def test_the_constraints_pin_what_is_required_directly() -> None:
 def test_the_changelog_has_this_version() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.search(rf"^## \[{re.escape(srd_edge.__version__)}\]", changelog, re.MULTILINE)
+
+
+def test_what_looks_at_graphs_brings_no_pytorch_and_no_runtime() -> None:
+    """A second onnxruntime would be installed over the one that is there."""
+    assert extra_names("verify") == {"onnx"}
+    assert extra_names("verify") < extra_names("export")
+    assert not {n for n in extra_names("train") | extra_names("export") if "onnxruntime" in n}
