@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
@@ -56,11 +57,12 @@ def given(flags: dict[str, Any]) -> dict[str, Any]:
 
 
 def quiet_transformers() -> None:
-    """Only errors of transformers are for the user."""
-    from transformers.utils import logging
+    """Only errors of transformers, and of what it fetches models with, are for the user."""
+    from transformers.utils import logging as of_transformers
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    of_transformers.set_verbosity_error()
+    of_transformers.disable_progress_bar()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
 def attack_flags(specs: Sequence[str]) -> list[str]:

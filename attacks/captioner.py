@@ -20,6 +20,7 @@ from transformers import AutoConfig, PreTrainedTokenizerFast, VisionEncoderDecod
 from transformers.utils import cached_file
 
 from srd_edge.attacks import grid_encoder as grid_encoder  # registers its type with transformers
+from srd_edge.attacks.model_names import check_model_name
 from srd_edge.errors import UsageError
 from srd_edge.kernels.image_processor import PIL_FILTERS, read_image_processor
 from srd_edge.kernels.preprocess import Preprocessing, to_canvas, to_tensor
@@ -153,6 +154,7 @@ def load_captioner(name: str | Path) -> Captioner:
     Raises:
         UsageError: when there is no such model, or it is of another family.
     """
+    check_model_name(name)
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         if config.model_type != "vision-encoder-decoder":

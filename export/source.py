@@ -11,6 +11,7 @@ from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTo
 from transformers.utils import cached_file
 
 from srd_edge.attacks.captioner import Captioner
+from srd_edge.attacks.model_names import check_model_name
 from srd_edge.errors import UsageError
 from srd_edge.export.component import Component
 from srd_edge.export.families import family_of
@@ -75,6 +76,7 @@ def open_source(
     Raises:
         UsageError: when there is no such model, or it cannot be exported.
     """
+    check_model_name(name)
     safely = {"trust_remote_code": False}
     try:
         family = family_of(_model_type(name), str(name))

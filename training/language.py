@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from srd_edge.attacks.captioner import END, PAD, START
+from srd_edge.attacks.model_names import check_model_name
 from srd_edge.attacks.progress import tracked
 from srd_edge.attacks.tiny import train_tokenizer
 from srd_edge.errors import UsageError
@@ -146,6 +147,7 @@ def fit_language_model(
 
 
 def _load(kind: Any, name: str | Path) -> tuple[Any, Any]:
+    check_model_name(name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         model = kind.from_pretrained(
