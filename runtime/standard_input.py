@@ -34,6 +34,7 @@ STANDARD_INPUT: Final = "-"
 NAME: Final = "standard input"
 
 _CHUNK_BYTES: Final = 1 << 16
+_MP4_STARTS: Final = frozenset((b"ftyp", b"mdat", b"wide"))
 
 
 class StoppableInput:
@@ -158,7 +159,35 @@ def _open(
     capture, header = _open_container(whole, head)
     expected = header.frames and expected_frames(header.frames, every, max_frames)
     facts = SourceFacts(NAME, frames=expected, fps=header.fps / every if header.fps else None)
-    return read_streamed(capture, header, NAME, every), facts
+    frames = read_streamed(capture, header, NAME, every)
+    return _without_index(frames) if _may_lack_index(head) else frames, facts
+
+
+def _may_lack_index(head: bytes) -> bool:
+    """Whether it is an MP4 that does not begin with the index (moov) of where its pictures are."""
+    return head[4:8] in _MP4_STARTS and b"moov" not in head
+
+
+def _without_index(frames: Generator[Frame]) -> Generator[Frame]:
+    """``frames`` of an MP4, of which there is none where the index lies behind them in a pipe."""
+    count = 0
+    try:
+        for frame in frames:
+            count += 1
+            yield frame
+    except SourceError as error:
+        if count:
+            raise
+        raise _index_at_the_end() from error
+
+
+def _index_at_the_end() -> SourceError:
+    return SourceError(
+        expected=f"a video that can be read from a pipe on {NAME}",
+        found="an MP4 whose index (moov) comes after its pictures, if at all",
+        do="name the file (--video FILE), or rewrite it: ffmpeg -i FILE -c copy -movflags"
+        " +faststart NEW.mp4, or as Matroska (NEW.mkv)",
+    )
 
 
 def _unreadable(error: OSError) -> SourceError:
@@ -192,6 +221,8 @@ def _open_container(chunks: Iterator[bytes], head: bytes) -> tuple[cv2.VideoCapt
     capture = on_a_thread(lambda: cv2.VideoCapture(f"pipe:{read_end}", cv2.CAP_FFMPEG))
     os.close(read_end)  # FFmpeg has a copy
     if not capture.isOpened():
+        if _may_lack_index(head):
+            raise _index_at_the_end()
         raise SourceError(
             expected=f"Motion JPEG, or a video that FFmpeg can read as a stream, on {NAME}",
             found=f"no video (it begins with {head[:12]!r})",

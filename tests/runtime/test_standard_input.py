@@ -107,6 +107,23 @@ def test_what_comes_before_the_cut_is_kept(tmp_path: Path) -> None:
             assert len(seen) >= 8
 
 
+def test_an_mp4_with_its_index_at_the_end_is_to_be_named_or_rewritten(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    fourcc = cv2.VideoWriter.fourcc(*CODECS[".mp4"])
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, fourcc, 10.0, (480, 320))
+    rng = np.random.default_rng(0)
+    for _ in range(30):  # more than FFmpeg keeps of a pipe
+        writer.write(rng.integers(0, 256, (320, 480, 3), np.uint8))
+    writer.release()
+    data = path.read_bytes()
+    assert data.find(b"moov") > 1 << 16
+    for piece in (data, data[:100_000]):
+        with pytest.raises(SourceError, match=r"\(moov\) comes after .* name the file.*faststart"):
+            read_all(piece)
+    with pytest.raises(SourceError, match="no video"):
+        read_all(b"----ftyx" * 10_000)
+
+
 CODES = {"rgb24": None, "bgr24": cv2.COLOR_RGB2BGR, "gray": cv2.COLOR_RGB2GRAY}
 
 
