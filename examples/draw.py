@@ -2,11 +2,12 @@
 
 python examples/draw.py demo out
 
-writes a PNG for each into the folder `out`. For supervision: `pip install supervision`, or leave it
-out with `--with opencv`.
+writes a PNG for each into the folder `out`, by supervision where that is installed (`pip install
+supervision`), else by OpenCV; `--with` chooses.
 """
 
 import argparse
+import importlib.util
 from pathlib import Path
 
 import cv2
@@ -42,7 +43,8 @@ def by_opencv(frame: Frame, result: Result) -> NDArray[np.uint8]:
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("source", nargs="?", default="demo", help="as for `srd-edge run --video`")
 parser.add_argument("folder", nargs="?", default="drawn", type=Path)
-parser.add_argument("--with", dest="by", choices=["supervision", "opencv"], default="supervision")
+best = "supervision" if importlib.util.find_spec("supervision") else "opencv"
+parser.add_argument("--with", dest="by", choices=["supervision", "opencv"], default=best)
 parser.add_argument("--pictures", type=int, default=3)
 arguments = parser.parse_args()
 

@@ -108,3 +108,14 @@ def test_boxes_are_drawn(by: str, tmp_path: Path) -> None:
     picture = cv2.imread(str(path))
     assert picture is not None
     assert picture.shape == (480, 640, 3)
+
+
+def test_boxes_are_drawn_where_supervision_is_not_installed(tmp_path: Path) -> None:
+    script = (
+        "import runpy, sys; sys.modules['supervision'] = None; del sys.argv[0];"
+        " runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    draw = (EXAMPLES / "draw.py", "demo", "out", "--pictures", "1")
+    (line,) = ran(sys.executable, "-c", script, *draw, folder=tmp_path)
+    (path,) = (tmp_path / "out").iterdir()
+    assert line.startswith(f"out/{path.name}: ")
