@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from srd_edge import __version__
 from srd_edge.checkup import CHECKUP
@@ -45,7 +46,10 @@ class _Group(Group):
             return 0
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+)
 @click.version_option(__version__, package_name="srd-edge")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
@@ -82,7 +86,12 @@ def cli(debug: bool) -> None:
 )
 @click.option("--every", type=click.IntRange(1), default=1, help="Caption every Nth frame.")
 @click.option("--max-frames", type=click.IntRange(1), help="Stop after so many captions.")
-@click.option("--stall-s", type=float, default=10.0, help="Seconds until a live SRC is lost.")
+@click.option(
+    "--stall-s",
+    type=click.FloatRange(0, min_open=True),
+    default=10.0,
+    help="Seconds until a live SRC is lost.",
+)
 @click.option("--reconnect", type=click.IntRange(0), default=20, help="Attempts to get it back.")
 @click.option("--provider", type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]), default="auto")
 @click.option("--strict", is_flag=True, help="A late frame or a missing provider is an error.")
@@ -115,7 +124,7 @@ def cli(debug: bool) -> None:
 @click.option("--serve", metavar="[HOST:]PORT", help="A live page for a browser, until Ctrl-C.")
 @click.option("--metrics", metavar="[HOST:]PORT", help="Figures for Prometheus.")
 @click.option("--token", envvar="SRD_EDGE_TOKEN", help="What viewers of the live page need.")
-@click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
+@click.option("--quiet", is_flag=True, help="No progress bar, no summary and no advice.")
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -131,6 +140,17 @@ def run(
             expected="either --video SRC or --image SRC",
             found="both" if videos else "neither",
             do="try `srd-edge run --video demo`",
+        )
+    if not flags["serve"] and ctx.get_parameter_source("token") is ParameterSource.COMMANDLINE:
+        raise UsageError(
+            expected="--serve with --token",
+            found="no live page that needs one",
+            do="add --serve 8000, or leave --token out",
+        )
+    if flags["bundle"] is None and videos != ("demo",) and not flags["quiet"]:
+        _say(
+            "srd-edge: the built-in captioner knows the drawn scenes of `demo` and nothing else;"
+            " name one of your own by --bundle"
         )
     from srd_edge.runtime.native_output import native_stderr_muted
     from srd_edge.runtime.run_config import RunConfig

@@ -21,9 +21,19 @@ from srd_edge.workshop_parts import OUTPUT, quiet_transformers, say, say_next
     type=click.Choice(["fp32", "fp16", "int8", "int4"]),
     help="Default: the target's, or fp32.",
 )
-@click.option("--target", default="", help="cpu, cuda, tensorrt, jetson-orin, jetson-thor, ...")
+@click.option(
+    "--target",
+    default="",
+    show_default=False,
+    help="cpu, cuda, tensorrt, jetson-orin, jetson-thor, ... Default: none in particular.",
+)
 @click.option("--data", default="scenes", help="Pictures for calibration and parity.")
-@click.option("--prompt", default="", help="What captions go on from, or the question to a model.")
+@click.option(
+    "--prompt",
+    default="",
+    show_default=False,
+    help="What captions go on from, or the question to a model. Default: its family's own.",
+)
 @click.option("--beams", type=click.IntRange(1, 64), help="1 for greedy. Default: the model's own.")
 @click.option(
     "--max-tokens",

@@ -201,7 +201,7 @@ def test_a_broker_that_is_killed_in_the_middle_of_a_run(broker: Broker) -> None:
 
 
 def test_rubbish_through_a_pipe() -> None:
-    with Run("--video", "-", stdin=subprocess.PIPE) as run:
+    with Run("--video", "-", "--quiet", stdin=subprocess.PIPE) as run:
         assert run.process.stdin is not None
         run.process.stdin.write(b"This is not a film.\n" * 5000)
         run.process.stdin.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from srd_edge.runtime import run_stage
 from tests.command_line import SrdEdge, assert_refused, write_picture
 
 REFUSED = {
@@ -18,6 +19,8 @@ REFUSED = {
     "run --quiet=yes": "--quiet alone, found a value with it: see `srd-edge run --help`",
     "run --every 0": "--every to be in the range x>=1, found 0: see",
     "run --every some": "--every to be a valid integer, found 'some': see",
+    "run --stall-s 0 --reconnect 3": "--stall-s to be in the range x>0, found 0.0: see",
+    "run --video demo --token 0123456789abcdef": "--serve with --token, found no live page that",
     "run --provider abacus": "--provider to be one of 'auto', 'cpu', 'cuda', 'tensorrt', found 'ab",
     "run clip.mp4": "options only, found 'clip.mp4': put --video in front of a source (try",
     "run --image a.jpg b.jpg c.jpg": "options only, found 'b.jpg' and 1 more: put --video in front",
@@ -47,6 +50,47 @@ def test_no_words_at_all_show_the_help(srd_edge: SrdEdge) -> None:
 def test_help_goes_before_what_is_wrong(srd_edge: SrdEdge) -> None:
     outcome = srd_edge("run", "clip.mp4", "-o", "a", "-o", "b", "--help")
     assert (outcome.code, outcome.err) == (0, "")
+
+
+def test_the_built_in_captioner_is_not_taken_for_one_of_photographs(
+    srd_edge: SrdEdge, toy_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_stage, "run_stage", lambda *_: None)
+    picture = tmp_path / "a.png"
+    (line,) = srd_edge("run", "--image", picture).err.splitlines()
+    assert "knows the drawn scenes of `demo` and nothing else" in line
+    assert "--bundle" in line
+    assert srd_edge("run", "--video", "demo", "--video", picture).err.splitlines() == [line]
+    for silent in (
+        ("--video", "demo"),
+        ("--image", picture, "--quiet"),
+        ("--image", picture, "--bundle", toy_bundle),
+    ):
+        assert srd_edge("run", *silent).err == ""
+
+
+def test_a_token_that_is_always_there_needs_no_page(
+    srd_edge: SrdEdge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_stage, "run_stage", lambda *_: None)
+    monkeypatch.setenv("SRD_EDGE_TOKEN", "0123456789abcdef")
+    assert srd_edge("run", "--video", "demo").code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "default"),
+    [
+        ("run", "10.0"),
+        ("bench", "300"),
+        ("evaluate", "test"),
+        ("train", "consensus"),
+        ("attack", "scenes"),
+        ("export", "scenes"),
+        ("purify", "drop"),
+    ],
+)
+def test_help_says_what_the_defaults_are(srd_edge: SrdEdge, command: str, default: str) -> None:
+    assert f"[default: {default}" in " ".join(srd_edge(command, "--help").out.split())
 
 
 def test_a_switch_may_be_given_again(srd_edge: SrdEdge, toy_bundle: Path, tmp_path: Path) -> None:
