@@ -139,6 +139,13 @@ def test_the_package_list_is_the_trees() -> None:
     assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == tree_packages()
 
 
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_the_import_order_is_written_as_it_is_checked(document: str) -> None:
+    layers = PROJECT["tool"]["importlinter"]["contracts"][0]["layers"]
+    order = " > ".join(layer.removeprefix("srd_edge.") for layer in layers)
+    assert order in " ".join((ROOT / document).read_text(encoding="utf-8").split())
+
+
 def test_static_tools_see_what_ships() -> None:
     links = ROOT / ".typecheck" / "srd_edge"
     roots = {path.split("/")[0] for path in shipped_files()}
