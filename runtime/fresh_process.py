@@ -100,7 +100,7 @@ def start_afresh(command: Sequence[str]) -> Start:
     if code or not line:
         raise RunError(
             expected=f"a line from {' '.join(command[:2])} in a process of its own",
-            found=said.decode(errors="replace").strip()[-300:] or f"exit {code}",
+            found=" ".join(said.decode(errors="replace").split())[-300:] or f"exit {code}",
             do="run that command by itself",
         )
     return Start(line, came - start, peak_kib * _KIB / 1e6)
