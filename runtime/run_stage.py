@@ -89,6 +89,7 @@ def _captioned(
                 sinks,
                 compare=config.compare,
                 strict=config.strict,
+                budget_ms=config.budget_ms,
                 side_by_side=len(config.sources),
                 progress=progress,
                 tally=tally,

@@ -73,6 +73,7 @@ def run(
     *,
     compare: bool = False,
     strict: bool = False,
+    budget_ms: float | None = None,
     side_by_side: int = 1,
     progress: Progress | None = None,
     tally: Tally | None = None,
@@ -85,6 +86,7 @@ def run(
         source, defender, compare, side_by_side: as for ``captioned``.
         sinks: written in this order.
         strict: treat a frame that does not keep its budget as an error.
+        budget_ms: that budget, for the error's words.
         progress: called after each frame.
         tally: counts are kept in it. A caller that wants the summary of a run that was
             interrupted, or that failed halfway, passes one and asks it afterwards.
@@ -109,9 +111,10 @@ def run(
             if progress is not None:
                 progress(tally.frames)
             if strict and result.within_budget is False:
+                budget = "its budget" if budget_ms is None else f"its budget of {budget_ms:g} ms"
                 raise RunError(
-                    expected=f"frame {result.frame} within its budget",
-                    found=f"{result.total_ms:.0f} ms",
+                    expected=f"frame {result.frame} within {budget}",
+                    found=f"{result.total_ms:.2f} ms",
                     do="raise --budget-ms, choose a faster provider, or leave --strict out",
                 )
     return tally.summary()

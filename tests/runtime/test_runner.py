@@ -198,8 +198,9 @@ def test_frames_that_have_come_are_captioned_at_once_one_of_a_source() -> None:
 
 def test_a_late_frame_is_an_error_when_strict(pictures: Path) -> None:
     kept, tally = Kept(), Tally()
-    with pytest.raises(RunError, match="frame 4 within its budget"):
-        run(open_source(str(pictures)), Brightness(), [kept], strict=True, tally=tally)
+    with pytest.raises(RunError, match=r"frame 4 within its budget of 3 ms, found \d+\.\d\d ms"):
+        source = open_source(str(pictures))
+        run(source, Brightness(), [kept], strict=True, budget_ms=3.0, tally=tally)
     assert [result.frame for result in kept.results] == [0, 1, 2, 3, 4]
     assert kept.closed == 1
     assert (tally.summary().frames, tally.summary().late) == (5, 1)
