@@ -141,16 +141,11 @@ def run(
             found="both" if videos else "neither",
             do="try `srd-edge run --video demo`",
         )
-    if not flags["serve"] and ctx.get_parameter_source("token") is ParameterSource.COMMANDLINE:
+    if flags["serve"] is None and ctx.get_parameter_source("token") is ParameterSource.COMMANDLINE:
         raise UsageError(
             expected="--serve with --token",
             found="no live page that needs one",
             do="add --serve 8000, or leave --token out",
-        )
-    if flags["bundle"] is None and videos != ("demo",) and not flags["quiet"]:
-        _say(
-            "srd-edge: the built-in captioner knows the drawn scenes of `demo` and nothing else;"
-            " name one of your own by --bundle"
         )
     from srd_edge.runtime.native_output import native_stderr_muted
     from srd_edge.runtime.run_config import RunConfig
@@ -158,6 +153,11 @@ def run(
 
     kind: Literal["video", "image"] = "image" if images else "video"
     config = RunConfig(sources=videos or images, kind=kind, defend=not no_defense, **flags)
+    if config.bundle is None and config.sources != ("demo",) and not config.quiet:
+        _say(
+            "srd-edge: the built-in captioner knows the drawn scenes of `demo` and nothing else;"
+            " name one of your own by --bundle"
+        )
     # OpenCV's libraries print there on their own; our own words keep the real stream.
     with nullcontext() if ctx.find_root().params["debug"] else native_stderr_muted():
         run_stage(config, _say)

@@ -150,7 +150,8 @@ def test_a_disk_that_fills_in_the_middle_of_a_run(
     toy_bundle: Path, tmp_path: Path, flag: str, name: str, most: int, words: str
 ) -> None:
     clip, out = write_clip(tmp_path / "clip.avi", frames=16), tmp_path / name
-    run = ("run", "--video", clip, "--bundle", toy_bundle, "--quiet", "-o", "-", flag, out)
+    lines = () if flag == "-o" else ("-o", "-")
+    run = ("run", "--video", clip, "--bundle", toy_bundle, "--quiet", *lines, flag, out)
     done = subprocess.run(
         [*COMMAND, *map(str, run)],
         capture_output=True,
