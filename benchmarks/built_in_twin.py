@@ -97,9 +97,10 @@ def decoder_weights(
     """Those of the decoder, of which the cross-attention's keys and values are in the encoder."""
     weights = {}
     for name, values in graph.items():
-        if name.startswith("decoder."):
+        if name.startswith("decoder."):  # the wrapper's own name for the captioner's decoder
             is_turned = name.endswith("_by_column")
-            weights[name.removesuffix("_by_column")] = values.T if is_turned else values
+            plain = name.removeprefix("decoder.").removesuffix("_by_column")
+            weights[plain] = values.T if is_turned else values
     weights["decoder.transformer.wte.weight"] = weights["decoder.lm_head.weight"]
     for name, values in encoder.items():
         if name.startswith("cross."):

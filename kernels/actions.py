@@ -134,6 +134,8 @@ class ActionTable:
 
         This is the "mask so far" of the observation, on a canvas of 16 x 16 points a cell.
         """
+        if not taken:
+            return np.zeros((self.rows, self.columns), np.float32)
         fine = 16
         canvas = np.zeros((self.rows * fine, self.columns * fine), np.float32)
         for index in taken:

@@ -106,9 +106,7 @@ class OnnxGraph:
         }
 
     def run(self, outputs: Sequence[str], feed: Mapping[str, Value]) -> list[Any]:
-        if self._place == "cpu":
-            values: list[Any] = self._session.run_with_ort_values(list(outputs), dict(feed))
-            return values
+        # On the CPU too: `run_with_ort_values` does the same and takes 0.1 ms more (docs/log.md).
         binding = self._bound(feed)
         for name in outputs:
             binding.bind_output(name, self._place)

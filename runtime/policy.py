@@ -65,7 +65,7 @@ def suspicion(values: NDArray[np.float32], stop: int | None, temperature: float)
     """
     if stop is None:
         return 0.5
-    advantage = float(np.delete(values, stop).max() - values[stop])
+    advantage = float(values[choose(values, [stop])] - values[stop])
     return logistic(advantage / temperature)
 
 

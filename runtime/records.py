@@ -182,7 +182,7 @@ class Result:
 
 def logistic(x: float) -> float:
     """1 / (1 + exp(-x)), without overflow."""
-    return float(1.0 / (1.0 + np.exp(-np.clip(x, -50, 50))))
+    return 1.0 / (1.0 + math.exp(-min(max(x, -50.0), 50.0)))
 
 
 def _opinion_to_json(opinion: Opinion) -> dict[str, Any]:
