@@ -48,7 +48,8 @@ class ChangeGate:
         """Whether (H, W, 3) uint8 RGB pixels show what the captioned ones show."""
         if self._captioned is None or self._captioned.shape != pixels.shape:
             return False
-        return largest_block_difference(self._captioned, pixels, BLOCK_PX) <= self.level
+        found = largest_block_difference(self._captioned, pixels, BLOCK_PX, ignored=self.level)
+        return found <= self.level
 
     def captioned(self, pixels: Pixels) -> None:
         """These were captioned. They are copied: a camera may write the next frame over them."""

@@ -61,3 +61,20 @@ def test_wrong_requests_are_refused() -> None:
         largest_block_difference(a[..., 0], a[..., 0])
     with pytest.raises(UsageError):
         largest_block_difference(a, a, 0)
+
+
+@pytest.mark.parametrize("size", [(64, 48), (100, 75), (8, 8), (13, 5), (1, 1)])
+def test_what_is_ignored_hides_nothing_that_is_above_it(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(sum(size))
+    width, height = size
+    for spread in (2, 6, 9, 12, 40):
+        a = rng.integers(0, 256, (height, width, 3), np.uint8)
+        noise = rng.integers(0, spread + 1, a.shape)
+        b = np.where(a >= 128, a - noise, a + noise).astype(np.uint8)
+        if spread == 40:
+            b = a.copy()
+            b[: min(8, height), : min(8, width)] ^= 8  # a block that is off by 8, no more, no less
+        exact = largest_block_difference(a, b)
+        for ignored in (0.0, exact - 1, exact - 0.5, exact, exact + 0.5, exact + 1, exact + 2):
+            found = largest_block_difference(a, b, ignored=ignored)
+            assert found == exact if exact > ignored else found <= ignored
