@@ -257,7 +257,7 @@ def policy_of(rows: int, columns: int, channels: int, folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("case", "words"),
     [
-        ("no captioner", "captioner's directory"),
+        ("no captioner", "model's directory"),
         ("another family", "vision-encoder-decoder"),
         ("no policy", "policy.json"),
         ("half a policy", "policy.safetensors"),

@@ -294,7 +294,7 @@ def with_part(part: str, **changes: Any) -> Callable[[Bundle], Bundle]:
 MISFITS: dict[str, tuple[Callable[[Bundle], Bundle], str]] = {
     "output name": (with_part("observation", tensor="features"), "features"),
     "layers": (with_part("captioner", layers=3), "present.2"),
-    "heads": (with_part("captioner", heads=3), "Exception|Invalid"),
+    "heads": (with_part("captioner", heads=3), "Exception|[Ii]nvalid"),
     "start token": (with_part("generation", prompt=[1 << 20]), "bounds"),
     "suppressed token": (with_part("generation", suppress=(1 << 20,)), "IndexError"),
     "table of another size": (

@@ -227,6 +227,7 @@ def test_a_process_ends_with_its_defender_and_not_with_ctrl_c(toy_bundle: Path) 
     pid = defender._worker._link.process.pid
     assert defender.caption(picture(0)).caption
     assert os.getsid(pid) != os.getsid(0)
+    gc.collect()  # what earlier tests left behind is not to go in between
     handles = handles_open()
     for seed in range(5):
         defender.caption(picture(seed))
