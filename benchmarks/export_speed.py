@@ -27,7 +27,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -44,6 +43,7 @@ from srd_edge.runtime.bundle import Bundle, read_bundle
 from srd_edge.runtime.cache_folder import cache_folder
 from srd_edge.runtime.captioning import OnnxCaptioner, encoder_inputs
 from srd_edge.runtime.machine import processor, usable_cores
+from srd_edge.runtime.provenance import installed
 
 RESULTS: Final = Path(__file__).parent / "results" / "export_speed.jsonl"
 PEER: Final = Path(__file__).parent / "optimum_peer.py"
@@ -218,16 +218,6 @@ def bounds(
     return found
 
 
-def versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def machine(device: str, rate: dict[str, float]) -> dict[str, Any]:
     named = {"gpu": torch.cuda.get_device_name()} if device == "cuda" else {}
     return {"processor": processor(), "rates": rate} | named
@@ -273,7 +263,7 @@ def main(
             "threads": threads,
             "device": device,
             "machine": machine(device, rate),
-            "versions": versions(),
+            "versions": installed(PACKAGES),
             "export": {precision: cost for precision, (_, cost) in exports.items()},
             "bounds": bound,
             "seconds": compare(contestants, canvases),

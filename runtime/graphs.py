@@ -106,7 +106,7 @@ class OnnxGraph:
         }
 
     def run(self, outputs: Sequence[str], feed: Mapping[str, Value]) -> list[Any]:
-        # On the CPU too: `run_with_ort_values` does the same and takes 0.1 ms more (docs/log.md).
+        # On the CPU too: `run_with_ort_values` does the same and takes longer.
         binding = self._bound(feed)
         for name in outputs:
             binding.bind_output(name, self._place)

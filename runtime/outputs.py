@@ -6,12 +6,11 @@ A sink is imported when it is asked for: few runs want more than one of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srd_edge.errors import UsageError
-from srd_edge.runtime.addresses import parse_address, without_secrets
+from srd_edge.runtime.addresses import parse_address
 from srd_edge.runtime.run_config import RunConfig
 from srd_edge.runtime.sinks import STANDARD_OUTPUT, AnnotatedVideo, JsonLines, Lossy, Sink
 from srd_edge.runtime.source import Source
@@ -116,7 +115,7 @@ def open_page(
     from srd_edge.runtime.metrics import Metrics
 
     about = About(
-        source=without_secrets(source.name),
+        source=source.name,
         live=source.live,
         frames=source.frames,
         fps=source.fps,
@@ -129,10 +128,7 @@ def open_page(
     metrics = next(sink for sink in sinks if isinstance(sink, Metrics))
 
     def faring() -> Faring:
-        return Faring(
-            tuple(replace(s, name=without_secrets(s.name)) for s in source.statuses),
-            {sink.name: sink.lost for sink in lossy},
-        )
+        return Faring(tuple(source.statuses), {sink.name: sink.lost for sink in lossy})
 
     return LivePage(parse_address(config.serve), about, config.token, faring, metrics.text)
 

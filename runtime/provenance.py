@@ -33,7 +33,7 @@ def provenance(command: Sequence[str], packages: Sequence[str]) -> dict[str, Any
             "system": platform.release(),
         },
         "versions": {"srd_edge": srd_edge.__version__, "python": platform.python_version()}
-        | _installed(packages),
+        | installed(packages),
     }
 
 
@@ -48,7 +48,8 @@ def commit() -> str | None:
     return done.stdout.strip()
 
 
-def _installed(packages: Sequence[str]) -> dict[str, str]:
+def installed(packages: Sequence[str]) -> dict[str, str]:
+    """The versions of those that are there."""
     found = {}
     for package in packages:
         try:

@@ -180,7 +180,10 @@ def test_what_it_prints_does_not_add_up(worker: OnProcess) -> None:
 def test_where_no_other_scheduling_is_permitted_it_serves_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refused(*_: object) -> None:
+    asked = []
+
+    def refused(*wanted: object) -> None:
+        asked.append(wanted)
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "sched_setscheduler", refused)
@@ -188,6 +191,7 @@ def test_where_no_other_scheduling_is_permitted_it_serves_all_the_same(
     ours.close()
     with theirs:
         serve(os.dup(theirs.fileno()), -1)  # until nobody asks, which is at once
+    assert len(asked) == 1
 
 
 def test_a_caller_may_have_no_standard_streams(toy_bundle: Path) -> None:
