@@ -1,5 +1,7 @@
 """The built-in bundle's captioner in PyTorch: its weights, read back from its int8 graphs.
 
+    python benchmarks/built_in_twin.py runs/twin
+
 Not a way to make captioners: it knows the names that this one bundle's graphs have. With it a
 benchmark can put PyTorch beside the built-in bundle without fitting the captioner anew.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import numpy as np
 import onnx
 import torch
@@ -107,3 +110,14 @@ def decoder_weights(
             layer, rest = name.removeprefix("cross.").split(".", 1)
             weights[f"decoder.transformer.h.{layer}.crossattention.{rest}"] = values
     return weights
+
+
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+def main(directory: Path) -> None:
+    """Write the built-in bundle's captioner into DIRECTORY."""
+    twin(directory)
+
+
+if __name__ == "__main__":
+    main()
