@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,19 +111,18 @@ class Episode:
         self, by: Defence, frame: Frame, canvas: Pixels, encoded: Encoded, timer: FrameTimer
     ) -> None:
         self._by, self._frame, self._canvas, self._timer = by, frame, canvas, timer
-        self._rng = np.random.default_rng(frame.index)
         self._taken: list[int] = []
         self._applied: list[AppliedAction] = []
         self._encoded: Encoded | None = encoded
         self._values = self._first_values = by.values(encoded, [], timer)
         self._valued, self._passes = 0, 1
+        self._suspicion = suspicion(self._values, by.table.stop_index, by.spec.temperature)
 
     @property
     def defended(self) -> Defended:
         """How the frame stands now."""
-        spec = self._by.spec
-        level = suspicion(self._first_values, self._by.table.stop_index, spec.temperature)
-        decision = Decision(tuple(self._taken), self._first_values, level, self._passes)
+        taken = tuple(self._taken)
+        decision = Decision(taken, self._first_values, self._suspicion, self._passes)
         return Defended(self._encoded, decision, tuple(self._applied))
 
     def follow(self, degraded: list[str]) -> None:
@@ -160,6 +160,11 @@ class Episode:
             return False
         self._perturb(choose(self._current_values(), ruled_out))
         return True
+
+    @cached_property
+    def _rng(self) -> np.random.Generator:
+        """Seeding it takes as long as a small convolution, and most frames need none."""
+        return np.random.default_rng(self._frame.index)
 
     def _perturb(self, action: int) -> None:
         by = self._by

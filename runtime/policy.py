@@ -47,11 +47,14 @@ class OnnxPolicy:
             "coverage": host_value(observation.coverage[None]),
         }
         (values,) = self._graph.run(["q_values"], feed)
-        return np.nan_to_num(np.asarray(values.numpy()[0], np.float32))
+        found = np.array(values.numpy()[0], np.float32)
+        return found if np.isfinite(found).all() else np.nan_to_num(found)
 
 
 def choose(values: NDArray[np.float32], taken: Collection[int]) -> int:
     """The best action that was not taken yet."""
+    if not taken:
+        return int(values.argmax())
     allowed = values.copy()
     allowed[list(taken)] = -np.inf
     return int(allowed.argmax())

@@ -18,10 +18,9 @@ a reference captioner refuses what it would have had examined.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
-
-import numpy as np
 
 from srd_edge.kernels.frames import Frame, Pixels
 from srd_edge.runtime.budget import TOKEN, FrameTimer
@@ -114,7 +113,7 @@ class FrameOpinion:
         spec = self.by.spec
         confidence, information = said.mean_log_probability, self.screen(said)
         excesses = spec.confidence.excess(confidence), spec.information.excess(information)
-        screened = float(np.max(excesses))  # which is none if either is
+        screened = max(excesses, key=_with_none_above_all)
         affordable = self.timer.affords("examine")
         strict = self._warned or self.wary
         stricter = FROM_MEDIAN_TO_LIMIT if strict else 0.0
@@ -167,3 +166,7 @@ class FrameOpinion:
         if self._canvas is None:
             self._canvas = reference.canvas(self.frame)
         return self._canvas
+
+
+def _with_none_above_all(score: float) -> tuple[bool, float]:
+    return math.isnan(score), score

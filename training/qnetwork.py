@@ -74,28 +74,39 @@ class QNetwork(nn.Module):
     def forward(self, features: torch.Tensor, coverage: torch.Tensor) -> torch.Tensor:
         config, table = self.config, self.table
         reduced = functional.relu(self.reduce(self.normalise(features))).transpose(1, 2)
-        covered = (coverage.flatten(1) @ self.to_grid.T)[:, None]
-        grid = torch.cat([reduced, covered], dim=1)
-        grid = grid.reshape(len(grid), -1, config.rows, config.columns)
-        mixed = functional.relu(self.mix(grid))
+        mixed = functional.relu(self._mixed(reduced, coverage.flatten(1) @ self.to_grid.T))
         mixed = mixed + functional.relu(self.deepen(mixed))
         flat = mixed.flatten(2)
         peak, mean = flat.amax(dim=2), flat.mean(dim=2)
         pooled = torch.cat([peak, mean], dim=1)
         parts = []
         if table.regional:
-            cells = flat @ self.to_cells.T
-            context = mean[:, :, None].expand(-1, -1, table.cells)
-            regional = self.regional(torch.cat([cells, context], dim=1)[..., None])
-            parts.append(regional.flatten(1))
+            parts.append(self._regional(flat, mean).flatten(1))
         if table.whole:
             parts.append(self.whole(pooled))
         values = torch.cat(parts, dim=1)
         if config.duelling:
             values = self.value(pooled) + values - values.mean(dim=1, keepdim=True)
-        if table.stop:
-            values = torch.cat([values, torch.zeros_like(values[:, :1])], dim=1)
-        return values
+        return functional.pad(values, (0, 1)) if table.stop else values
+
+    # The next two apply one layer to the parts of its input and add, where its definition lays the
+    # parts side by side first: onnxruntime then takes 0.7 of the time for the whole network.
+
+    def _mixed(self, reduced: torch.Tensor, covered: torch.Tensor) -> torch.Tensor:
+        """(B, hidden, N) features and (B, N) coverage through ``mix``: (B, hidden, *grid)."""
+        grid, hidden = (self.config.rows, self.config.columns), self.config.hidden
+        of_features, of_coverage = self.mix.weight[:, :hidden], self.mix.weight[:, hidden:]
+        seen = functional.conv2d(
+            reduced.reshape(-1, hidden, *grid), of_features, self.mix.bias, padding=1
+        )
+        return seen + functional.conv2d(covered.reshape(-1, 1, *grid), of_coverage, padding=1)
+
+    def _regional(self, flat: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+        """(B, hidden, N) and its mean (B, hidden) through ``regional``: (B, operators, cells)."""
+        weight, hidden = self.regional.weight.flatten(1), self.config.hidden
+        of_cells, of_mean = weight[:, :hidden], weight[:, hidden:]
+        context = functional.linear(mean, of_mean, self.regional.bias)
+        return of_cells @ flat @ self.to_cells.T + context[:, :, None]
 
 
 def _head(hidden: int, outputs: int) -> nn.Sequential:
