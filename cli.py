@@ -147,6 +147,10 @@ def run(
             found="no live page that needs one",
             do="add --serve 8000, or leave --token out",
         )
+    if flags["budget_ms"] is not None:
+        from srd_edge.runtime.captioning_link import start_early
+
+        start_early()
     from srd_edge.runtime.native_output import native_stderr_muted
     from srd_edge.runtime.run_config import RunConfig
     from srd_edge.runtime.run_stage import run_stage

@@ -4,10 +4,13 @@ A caller may be interrupted anywhere, mostly by Ctrl-C, and go on afterwards. So
 a number and its answer has the same; an answer to any but the last question is dropped, whatever
 became of the frames that it is about. A caller that was interrupted amid a message cannot tell
 where the next one begins: the link is broken then, and another has to take its place.
+
+Nothing heavy is imported here, so that a process can be started before its caller has done so.
 """
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import os
 import subprocess
@@ -15,10 +18,12 @@ import sys
 import time
 import weakref
 from multiprocessing.connection import Connection, Pipe
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from srd_edge.errors import RunError
-from srd_edge.runtime.captioning_process import Answer, Asked, Opening
+
+if TYPE_CHECKING:
+    from srd_edge.runtime.captioning_process import Answer, Asked, Opening
 
 _NEVER_S: Final = float("inf")
 _FAREWELL_S: Final = 5.0
@@ -127,6 +132,32 @@ class Link:
             found=f"that it ended with status {self.process.returncode}{line and ': '}{line}",
             do="caption without a budget to see more; -9 is mostly too little memory",
         ) from error
+
+
+_early: list[tuple[int, Link]] = []
+
+
+def start_early() -> None:
+    """Start the process that ``first_link`` will give, or none if it has been by the end.
+
+    It imports what it needs while this process does so too.
+    """
+    if not _early:
+        _early.append(first_link())
+        atexit.register(_drop_early)
+
+
+def first_link() -> tuple[int, Link]:
+    """A common memory, as ``Link`` takes it, and a process that has been asked nothing yet."""
+    if _early:
+        return _early.pop()
+    memory = file_in_memory("srd-edge")
+    return memory, Link(memory)
+
+
+def _drop_early() -> None:
+    for _, link in _early:
+        link.abandon()
 
 
 def above_standard(handle: int) -> int:

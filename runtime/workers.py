@@ -19,7 +19,7 @@ import numpy as np
 
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.budget import HAND_OVER, WHOLE, FrameTimer, StageCosts
-from srd_edge.runtime.captioning_link import Link, file_in_memory
+from srd_edge.runtime.captioning_link import Link, first_link
 from srd_edge.runtime.captioning_process import Asked, Opened, Opening, Shown, Told, frames_in
 from srd_edge.runtime.pipeline import Pipeline
 from srd_edge.runtime.records import Result
@@ -174,9 +174,9 @@ class OnProcess:
         self._begun: tuple[int, float] | None = None
         self._asked = Asked((), None)
         self._memory: mmap.mmap | None = None
-        self._file = file_in_memory("srd-edge")
+        self._file, self._link = first_link()
         weakref.finalize(self, os.close, self._file)
-        self._link, opened = self._linked()
+        opened = self._open(self._link)
         self.provider, self.fallback = opened.provider, opened.fallback
 
     @property
@@ -229,14 +229,16 @@ class OnProcess:
         """Ask, of another process where the one there is of no use any more."""
         if self._link.broken:
             self._link.abandon()
-            self._link, _ = self._linked()
+            link = Link(self._file)
+            self._open(link)
+            self._link = link
         self._asked = asked
         self._link.ask(asked)
 
-    def _linked(self) -> tuple[Link, Opened]:
-        link = Link(self._file)
+    def _open(self, link: Link) -> Opened:
         link.ask(self._opening)
-        return link, link.answer()
+        opened: Opened = link.answer()
+        return opened
 
     def _woken(self, due_s: float, until_s: float) -> None:
         """Learn from having been woken now."""
