@@ -80,9 +80,8 @@ def _picture(pixels: Pixels, regional: Sequence[AppliedAction]) -> Pixels:
     full_width = max(MIN_WIDTH_PX, new_width + new_width % 2)
     left = (full_width - new_width) // 2
     picture = np.zeros((new_height, full_width, 3), np.uint8)
-    picture[:, left : left + new_width] = cv2.resize(
-        pixels, (new_width, new_height), interpolation=way
-    )
+    inside = picture[:, left : left + new_width]
+    cv2.resize(pixels, (new_width, new_height), inside, interpolation=way)
     named: dict[Box, list[str]] = {}
     for action in regional:
         names = named.setdefault(action.box.clipped(width, height), [])

@@ -61,7 +61,7 @@ def draw_band(pen: Pen, top: int, pixels: Pixels, result: Result, *, compare: bo
         compare: whether there is room for the raw caption.
     """
     unit, (height, width) = pen.unit, pen.canvas.shape[:2]
-    pen.canvas[top:] = _BAND
+    cv2.rectangle(pen.canvas, (0, top), (width, height), _BAND, -1)
     cv2.line(pen.canvas, (0, top), (width, top), _badge(result)[1], max(round(4 * unit), 1))
     margin = _MARGIN_PX * unit
     _draw_head(pen, top + margin, result)

@@ -66,12 +66,13 @@ def draw_heat(pen: Pen, room: Box, pixels: Pixels, q_map: NDArray[np.float32]) -
 def _map(
     pixels: Pixels, q_map: NDArray[np.float32], width: int, height: int, line_px: int
 ) -> Pixels:
-    small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
-    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)[..., None]
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)[..., None]
     cells = cv2.resize(heat(q_map), (width, height), interpolation=cv2.INTER_NEAREST)[..., None]
     faint, bright = np.array(_FAINT, np.float32), np.array(_BRIGHT, np.float32)
     alpha = 0.85 * cells
-    shown = (0.3 * grey + 25) * (1 - alpha) + (faint + (bright - faint) * cells) * alpha
+    dim = np.float32(0.3) * small + 25
+    shown = dim * (1 - alpha) + (faint + (bright - faint) * cells) * alpha
     picture: Pixels = np.rint(shown).astype(np.uint8)
     rows, columns = q_map.shape
     for row in range(1, rows):
