@@ -1,8 +1,8 @@
 """Graphs as onnx-community publishes them of captioners whose decoder reads embeddings.
 
 Names, inputs and outputs are those of its exports: ``vision_encoder``, ``embed_tokens`` and
-``decoder_model_merged``, with a mask and positions as inputs. What is inside are the small models
-of conftest.py.
+``decoder_model_merged``, with a mask and positions as inputs. What is inside are the models of
+small_prefix.py.
 """
 
 from __future__ import annotations
