@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import sys
@@ -63,22 +62,14 @@ def watch() -> Callable[[Any], dict[str, WatchedGraph]]:
     return _watch
 
 
-@pytest.fixture(scope="session")
-def fake_gpus() -> Any:
-    """The module `tests/fake_gpu.py`, which no test can import by name."""
-    spec = importlib.util.spec_from_file_location("fake_gpu", ROOT / "tests" / "fake_gpu.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def fake_gpu(fake_gpus: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+def fake_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """TensorRT 11 and cuda-bindings on a GPU that is the host; ``cuda`` of it is the latter."""
-    cuda = fake_gpus.FakeCuda()
-    tensorrt = fake_gpus.FakeTensorRt(cuda)
+    from tests.fake_cuda import FakeCuda
+    from tests.fake_tensorrt import FakeTensorRt
+
+    cuda = FakeCuda()
+    tensorrt = FakeTensorRt(cuda)
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", cuda)
     monkeypatch.setitem(sys.modules, "tensorrt", tensorrt)
     monkeypatch.setenv("SRD_EDGE_CACHE", str(tmp_path / "cache"))

@@ -16,6 +16,7 @@ from cuda.bindings import runtime as real
 from srd_edge.errors import BundleError, ProviderError, RunError
 from srd_edge.runtime import cuda_api
 from srd_edge.runtime.cuda_api import CudaRuntime, Status, done, given, load_cuda
+from tests.fake_cuda import FakeCuda
 
 RUNTIME = Path(__file__).resolve().parents[2] / "runtime"
 
@@ -106,8 +107,8 @@ def test_the_package_gives_tuples() -> None:
     assert int(real.cudaStream_t(5)) == 5
 
 
-def test_the_stand_in_takes_what_the_package_takes(fake_gpus: Any) -> None:
-    cuda = fake_gpus.FakeCuda()
+def test_the_stand_in_takes_what_the_package_takes() -> None:
+    cuda = FakeCuda()
     for name, function in vars(CudaRuntime).items():
         if inspect.isfunction(function) and name.startswith("cuda"):
             own, fake = (inspect.signature(getattr(module, name)) for module in (real, cuda))

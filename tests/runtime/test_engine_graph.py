@@ -1,6 +1,6 @@
 """Engines as graphs: the same numbers as onnxruntime's, and every wrong use of one an error.
 
-The engines are those of `tests/fake_gpu.py`: the graph itself, run from and to addresses.
+The engines are those of `tests/fake_tensorrt.py`: the graph itself, run from and to addresses.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from srd_edge.runtime.engines import Engine
 from srd_edge.runtime.gpu_memory import Gpu, GpuValue
 from srd_edge.runtime.graphs import OnnxGraph, host_value
 from srd_edge.runtime.sessions import open_session
+from tests import fake_tensorrt
+from tests.fake_cuda import Fault
 
 FLOAT, HALF, LONG, BOOL = (
     *(TensorProto.FLOAT, TensorProto.FLOAT16),
@@ -56,10 +58,10 @@ PROFILE = {name: ([1, 1], [2, 3], [4, 8]) for name in ("x", "keep")}
 
 
 @pytest.fixture
-def opened(fake_gpus: Any, fake_gpu: Any, model: Path) -> Engine:
+def opened(fake_gpu: Any, model: Path) -> Engine:
     logger = fake_gpu.Logger("error")
-    runtime = fake_gpus.Runtime(fake_gpu, logger)
-    engine = fake_gpus.Engine(runtime, {"model": str(model), "profile": PROFILE})
+    runtime = fake_tensorrt.Runtime(fake_gpu, logger)
+    engine: Any = fake_tensorrt.Engine(runtime, {"model": str(model), "profile": PROFILE})
     return Engine(engine, runtime, logger)
 
 
@@ -250,17 +252,17 @@ def test_an_engine_that_looks_on_the_host_is_left_to_others(
 
 
 def test_a_type_that_is_not_known_here(
-    fake_gpus: Any, fake_gpu: Any, opened: Engine, monkeypatch: pytest.MonkeyPatch
+    fake_gpu: Any, opened: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(fake_gpus.TYPES, "tensor(bool)", ("BF16", np.bool_))
+    monkeypatch.setitem(fake_tensorrt.TYPES, "tensor(bool)", ("BF16", np.bool_))
     with pytest.raises(BundleError, match="keep of type BF16"):
         EngineGraph(opened, Gpu(fake_gpu.cuda), "model.onnx")
 
 
 def test_an_output_whose_shape_nobody_knows(
-    graph: EngineGraph, fake_gpus: Any, monkeypatch: pytest.MonkeyPatch
+    graph: EngineGraph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fake_gpus.Engine, "shapes", lambda *_: {"y": (2, -1), "most": ()})
+    monkeypatch.setattr(fake_tensorrt.Engine, "shapes", lambda *_: {"y": (2, -1), "most": ()})
     with pytest.raises(RunError, match=r"what shapes its outputs have, found y \(2, -1\)"):
         graph.run(["most"], values())
 
@@ -283,9 +285,7 @@ def shape(context: Any, *lengths: int) -> None:
     assert all(context.set_input_shape(name, lengths) for name in ("x", "keep"))
 
 
-def test_the_stand_in_refuses_what_a_gpu_would_not_survive(
-    fake_gpus: Any, fake_gpu: Any, opened: Engine
-) -> None:
+def test_the_stand_in_refuses_what_a_gpu_would_not_survive(fake_gpu: Any, opened: Engine) -> None:
     gpu = Gpu(fake_gpu.cuda)
     stream = int(gpu.stream)
     context: Any = opened.engine.create_execution_context()
@@ -299,13 +299,13 @@ def test_the_stand_in_refuses_what_a_gpu_would_not_survive(
     context.set_tensor_address("most", feed["x"].address)
     context.set_tensor_address("y", 12345)
     assert context.execute_async_v3(stream)
-    with pytest.raises(fake_gpus.Fault, match="illegal address"):
+    with pytest.raises(Fault, match="illegal address"):
         gpu.synchronise()
     context.set_tensor_address("y", feed["x"].address)
     mode = fake_gpu.cuda.cudaStreamCaptureMode.cudaStreamCaptureModeRelaxed
     shape(context, 2, 1)
     fake_gpu.cuda.cudaStreamBeginCapture(gpu.stream, mode)
-    with pytest.raises(fake_gpus.Fault, match="recorded before it was called"):
+    with pytest.raises(Fault, match="recorded before it was called"):
         context.execute_async_v3(stream)
     shape(context, 2, 3)
     assert context.execute_async_v3(stream)
@@ -315,9 +315,9 @@ def test_the_stand_in_refuses_what_a_gpu_would_not_survive(
     assert context.execute_async_v3(stream)
     gpu.synchronise()
     fake_gpu.cuda.cudaGraphLaunch(executable, gpu.stream)
-    with pytest.raises(fake_gpus.Fault, match="other shapes"):
+    with pytest.raises(Fault, match="other shapes"):
         gpu.synchronise()
     del context
     fake_gpu.cuda.cudaGraphLaunch(executable, gpu.stream)
-    with pytest.raises(fake_gpus.Fault, match="context is gone"):
+    with pytest.raises(Fault, match="context is gone"):
         gpu.synchronise()

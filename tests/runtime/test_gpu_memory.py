@@ -13,11 +13,12 @@ from srd_edge.errors import ProviderError, RunError, ShapeError
 from srd_edge.runtime.gpu_memory import Gpu, GpuValue, open_gpu
 from srd_edge.runtime.gpu_recording import Recording
 from srd_edge.runtime.graphs import host_value
+from tests.fake_cuda import FakeCuda, Fault
 
 
 @pytest.fixture
-def cuda(fake_gpus: Any) -> Any:
-    return fake_gpus.FakeCuda()
+def cuda() -> Any:
+    return FakeCuda()
 
 
 @pytest.fixture
@@ -48,13 +49,13 @@ def test_an_array_may_be_changed_at_once(gpu: Gpu) -> None:
     np.testing.assert_array_equal(value.numpy(), [[0, 3], [1, 4], [2, 5]])
 
 
-def test_a_value_is_overwritten_by_values_of_all_devices(gpu: Gpu, fake_gpus: Any) -> None:
+def test_a_value_is_overwritten_by_values_of_all_devices(gpu: Gpu) -> None:
     value = put(gpu, np.zeros(3, np.int64))
     value.update_inplace(put(gpu, np.arange(3)))
     np.testing.assert_array_equal(value.numpy(), [0, 1, 2])
     value.update_inplace(host_value(np.arange(3, 6)))
     np.testing.assert_array_equal(value.numpy(), [3, 4, 5])
-    value.update_inplace(put(Gpu(fake_gpus.FakeCuda()), np.arange(6, 9)))
+    value.update_inplace(put(Gpu(FakeCuda()), np.arange(6, 9)))
     np.testing.assert_array_equal(value.numpy(), [6, 7, 8])
 
 
@@ -93,8 +94,8 @@ def test_a_dropped_value_is_read_before_its_memory_is_another_ones(gpu: Gpu, cud
     assert cuda.calls["cudaMalloc"] == 2
 
 
-def test_what_lies_spare_is_given_up_for_what_is_needed(fake_gpus: Any) -> None:
-    cuda = fake_gpus.FakeCuda(most_bytes=4096)
+def test_what_lies_spare_is_given_up_for_what_is_needed() -> None:
+    cuda = FakeCuda(most_bytes=4096)
     gpu = Gpu(cuda)
     kept, dropped = put(gpu, np.zeros(1)), put(gpu, np.zeros(256))
     del dropped
@@ -128,16 +129,14 @@ def test_what_cuda_refuses_is_one_line(
     cuda.refuses.clear()
 
 
-def test_the_stand_in_finds_memory_that_is_not_ones_own(
-    gpu: Gpu, cuda: Any, fake_gpus: Any
-) -> None:
+def test_the_stand_in_finds_memory_that_is_not_ones_own(gpu: Gpu, cuda: Any) -> None:
     value = put(gpu, np.zeros(64))
     gpu.copy(value.address, value.address, 513)
-    with pytest.raises(fake_gpus.Fault, match="illegal address"):
+    with pytest.raises(Fault, match="illegal address"):
         gpu.synchronise()
     place = value.address
     cuda.cudaFree(place)
-    with pytest.raises(fake_gpus.Fault, match="illegal address"):
+    with pytest.raises(Fault, match="illegal address"):
         value.numpy()
     cuda.blocks[place] = b"x" * 512  # or it would be freed a second time
 

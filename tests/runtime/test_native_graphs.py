@@ -1,6 +1,6 @@
 """Bundles through TensorRT itself: the CPU's captions, token for token, and when that way is taken.
 
-TensorRT and CUDA are those of `tests/fake_gpu.py`.
+TensorRT and CUDA are those of `tests/fake_tensorrt.py` and `tests/fake_cuda.py`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from srd_edge.runtime.native_graphs import open_native
 from srd_edge.runtime.profiles import warm_up_shapes
 from srd_edge.runtime.sessions import Session, open_session
 from srd_edge.training.datasets import open_dataset
+from tests import fake_tensorrt
 
 ROLES = ("encoder", "decoder", "policy", "language")
 
@@ -386,16 +387,16 @@ def test_doctor_runs_the_encoder_through_an_engine(bundle: Bundle, fake_gpu: Any
 
 
 def test_doctor_says_when_an_engines_numbers_are_off(
-    bundle: Bundle, fake_gpu: Any, fake_gpus: Any, monkeypatch: pytest.MonkeyPatch
+    bundle: Bundle, fake_gpu: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened_ = fake_gpus.Engine.__init__
+    opened_ = fake_tensorrt.Engine.__init__
 
     def off(self: Any, *arguments: Any) -> None:
         opened_(self, *arguments)
         honest = self.session.run
         self.session.run = lambda *feed: [1.5 * value for value in honest(*feed)]
 
-    monkeypatch.setattr(fake_gpus.Engine, "__init__", off)
+    monkeypatch.setattr(fake_tensorrt.Engine, "__init__", off)
     report = examine_native(bundle)
     assert not report.works
     assert "off those of the CPU" in report.problem
