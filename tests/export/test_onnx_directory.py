@@ -16,7 +16,6 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
-from onnx import TensorProto, helper
 
 from srd_edge.cli import cli
 from srd_edge.errors import UsageError
@@ -29,17 +28,17 @@ from srd_edge.export.source import open_source
 from srd_edge.runtime.bundle import Bundle, read_bundle, write_bundle
 from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.runtime.decoders import open_decoder
-from tests.export.layouts import (
-    apart,
-    directory_of,
-    parts_of,
-    tensors_of,
-)
+from tests.export.layouts import apart, directory_of, parts_of
 from tests.export.published import without_torch
+from tests.export.spoilt_directories import (
+    REFUSED,
+    chosen_by_the_flag_again,
+    chosen_by_the_picture,
+    chosen_within,
+)
 
 LONGEST = 9
 Made = Callable[[str], dict[str, onnx.ModelProto]]
-Change = Callable[[Path], None]
 
 
 @pytest.fixture(scope="module")
@@ -210,131 +209,6 @@ def test_the_hubs_cache_is_read_through_its_links(
     bundle = bundle_of(snapshot, tmp_path / "bundle")
     assert not any(path.is_symlink() for path in bundle.directory.iterdir())
     assert verify_bundle(bundle) == []
-
-
-def replaced(name: str, content: bytes) -> Change:
-    def change(directory: Path) -> None:
-        (directory / name).write_bytes(content)
-
-    return change
-
-
-def rewritten(name: str, **fields: Any) -> Change:
-    def change(directory: Path) -> None:
-        read = json.loads((directory / name).read_text())
-        (directory / name).write_text(json.dumps(read | fields))
-
-    return change
-
-
-def graph_changed(change: Callable[[onnx.ModelProto], None]) -> Change:
-    def on_disk(directory: Path) -> None:
-        path = directory / "onnx" / "decoder_model_merged.onnx"
-        model = onnx.load(path)
-        change(model)
-        onnx.save(model, path)
-
-    return on_disk
-
-
-def outside(directory: Path) -> None:
-    place = directory / "onnx"
-    apart(place / "decoder_model_merged.onnx", "weights.data")
-    (place / "weights.data").rename(directory / "weights.data")
-    model = onnx.load(place / "decoder_model_merged.onnx", load_external_data=False)
-    for tensor in tensors_of(model.graph):
-        for entry in tensor.external_data:
-            if entry.key == "location":
-                entry.value = "../weights.data"
-    onnx.save(model, place / "decoder_model_merged.onnx")
-
-
-def linked_outside(directory: Path) -> None:
-    path = directory / "onnx" / "encoder_model.onnx"
-    path.rename(directory.parent / "elsewhere.onnx")
-    path.symlink_to(directory.parent / "elsewhere.onnx")
-
-
-def of_a_vlm(directory: Path) -> None:
-    place = directory / "onnx"
-    (place / "encoder_model.onnx").rename(place / "vision_encoder.onnx")
-    shutil.copy(place / "vision_encoder.onnx", place / "embed_tokens.onnx")
-
-
-def another_input(model: onnx.ModelProto) -> None:
-    model.graph.input.append(helper.make_tensor_value_info("lucky_number", TensorProto.FLOAT, [1]))
-
-
-def chosen_by_the_picture(model: onnx.ModelProto) -> None:
-    """The branch is taken by the flag or by how bright the picture's hidden states are."""
-    (choice,) = model.graph.node
-    nodes = [
-        helper.make_node("ReduceMax", ["encoder_hidden_states"], ["brightest"], keepdims=0),
-        helper.make_node("Cast", ["brightest"], ["seen"], to=TensorProto.BOOL),
-        helper.make_node("Or", ["use_cache_branch", "seen"], ["chosen"]),
-    ]
-    choice.input[0] = "chosen"
-    kept = [*nodes, choice]
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
-
-
-def chosen_within(model: onnx.ModelProto) -> None:
-    """Inside of a branch stands a choice by a word."""
-    for attribute in model.graph.node[0].attribute:
-        graph = attribute.g
-        last = next(n for n in graph.node if "logits" in n.output)
-        last.output[list(last.output).index("logits")] = "honest"
-        nodes = [
-            helper.make_node("ReduceMax", ["input_ids"], ["largest"], keepdims=0),
-            helper.make_node("Cast", ["largest"], ["said"], to=TensorProto.BOOL),
-            helper.make_node("Where", ["said", "honest", "honest"], ["logits"], name="hidden"),
-        ]
-        graph.node.extend(nodes)
-
-
-def chosen_by_the_flag_again(model: onnx.ModelProto) -> None:
-    outputs = model.graph.node[0].output
-    outputs[0] = "honest"
-    nodes = [helper.make_node("Where", ["use_cache_branch", "honest", "honest"], ["logits"])]
-    model.graph.node.extend(nodes)
-
-
-REFUSED: dict[str, tuple[Change, dict[str, Any], str]] = {
-    "precision": (lambda _: None, {"precision": "int4"}, "int4 .* found those of fp32: .*fp32"),
-    "weights": (outside, {}, "beside it, found '../weights.data'"),
-    "link": (linked_outside, {}, "encoder_model.onnx inside of .* found a link"),
-    "tokenizer": (lambda d: (d / "tokenizer.json").unlink(), {}, "a tokenizer.json in"),
-    "input": (graph_changed(another_input), {}, "found lucky_number"),
-    "architecture": (rewritten("config.json", model_type="blip"), {}, "found model_type 'blip'"),
-    "embeddings": (
-        of_a_vlm,
-        {},
-        "encoder_model and .* found decoder_model_merged.onnx, embed",
-    ),
-    "no json": (replaced("config.json", b"{"), {}, "config.json to be JSON"),
-    "processor": (
-        rewritten("preprocessor_config.json", image_processor_type="DonutImageProcessor"),
-        {},
-        "ViT, DeiT, .* found DonutImageProcessor",
-    ),
-    "picture": (
-        rewritten("preprocessor_config.json", size={"height": 48, "width": 48}),
-        {},
-        "encoder_model.onnx to take pictures of 48 x 48",
-    ),
-    "setting": (rewritten("generation_config.json", num_beam_groups=2), {}, "num_beam_groups of 1"),
-    "type": (rewritten("generation_config.json", num_beams="many"), {}, "types and ranges"),
-    "end": (rewritten("generation_config.json", eos_token_id=None), {}, "found 1 and None"),
-    "choice": (graph_changed(chosen_by_the_picture), {}, "the operator If"),
-    "inner choice": (graph_changed(chosen_within), {}, "by what is seen or said: Where hidden"),
-    "flag": (graph_changed(chosen_by_the_flag_again), {}, "findings"),
-    "no graph": (
-        replaced("onnx/encoder_model.onnx", b"\xff\x00"),
-        {},
-        "encoder_model.onnx to be an ONNX graph",
-    ),
-}
 
 
 @pytest.mark.parametrize("name", REFUSED)
