@@ -1,27 +1,20 @@
 """Caption metrics against pycocoevalcap's own figures, the papers' examples and their formulas.
 
-METEOR and SPICE, which are Java programs, are tested in test_java_metrics.py.
+METEOR and SPICE, which are Java programs, are tested in test_meteor.py and test_java_metrics.py.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 
 import pytest
 
 from srd_edge.errors import UsageError
-from srd_edge.training.caption_metrics import (
-    CaptionScorer,
-    cider_d,
-)
-
-SAMPLE = json.loads((Path(__file__).parent / "caption_sample.json").read_text(encoding="utf-8"))
-REFERENCES, CAPTIONS = SAMPLE["few"]["references"], SAMPLE["few"]["captions"]
+from srd_edge.training.caption_metrics import CaptionScorer, cider_d
+from tests.training.caption_sample import CAPTIONS, REFERENCES, SAMPLE
 
 
 def score(
