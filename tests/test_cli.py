@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +15,7 @@ import pytest
 from srd_edge import cli
 from srd_edge.errors import SourceError
 from srd_edge.runtime import run_stage
-from tests.command_line import (
-    SrdEdge,
-    assert_refused,
-    parsed,
-    write_clip,
-    write_picture,
-)
+from tests.command_line import SrdEdge, assert_refused, parsed, write_clip, write_picture
 
 HONEST: dict[str, Any] = {
     "grey.png": np.full((9, 12), 99, np.uint8),
@@ -223,3 +218,15 @@ def test_help(srd_edge: SrdEdge, command: str) -> None:
     outcome = srd_edge(command, "--help")
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.startswith(f"Usage: srd-edge {command} [OPTIONS]")
+
+
+def test_help_loads_no_arrays() -> None:
+    code = "import sys\nfrom srd_edge.cli import cli\ncli(['--help'], standalone_mode=False)\n"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code + "assert not {'numpy', 'cv2'} & set(sys.modules)"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

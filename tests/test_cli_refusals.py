@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+import subprocess
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.command_line import (
+    COMMAND,
+    Outcome,
     SrdEdge,
     assert_refused,
     parsed,
@@ -252,3 +256,19 @@ def test_an_older_output_outlives_a_run_that_never_began(
     assert_refused(srd_edge(*run, "--annotate", tmp_path / "x" / "out.webm"), 1, "directory")
     assert_refused(srd_edge(*run, "--annotate", tmp_path / "out.gif"), 2, ".webm")
     assert out.read_text() == "an older run"
+
+
+def test_a_real_process_says_one_line(toy_bundle: Path, tmp_path: Path) -> None:
+    """What libpng and FFmpeg print on their own is only seen on a real standard error."""
+    picture = write_picture(tmp_path / "cut.png", np.zeros((90, 90, 3), np.uint8))
+    picture.write_bytes(picture.read_bytes()[:60])
+    out = tmp_path / "out.jsonl"
+    done = subprocess.run(
+        [*COMMAND, "run", "--image", picture, "--bundle", toy_bundle, "-o", out],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert_refused(Outcome(done.returncode, done.stdout, done.stderr), 4, "cut.png")
+    assert not out.exists()
