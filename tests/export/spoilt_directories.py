@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from tests.export.layouts import apart, tensors_of
 
-Change = Callable[[Path], None]
+Change = Callable[[Path], object]
 
 
 def replaced(name: str, content: bytes) -> Change:
@@ -31,9 +31,9 @@ def rewritten(name: str, **fields: Any) -> Change:
     return change
 
 
-def graph_changed(change: Callable[[onnx.ModelProto], None]) -> Change:
+def changed(stem: str, change: Callable[[onnx.ModelProto], None]) -> Change:
     def on_disk(directory: Path) -> None:
-        path = directory / "onnx" / "decoder_model_merged.onnx"
+        path = directory / "onnx" / f"{stem}.onnx"
         model = onnx.load(path)
         change(model)
         onnx.save(model, path)
@@ -109,7 +109,7 @@ REFUSED: dict[str, tuple[Change, dict[str, Any], str]] = {
     "weights": (outside, {}, "beside it, found '../weights.data'"),
     "link": (linked_outside, {}, "encoder_model.onnx inside of .* found a link"),
     "tokenizer": (lambda d: (d / "tokenizer.json").unlink(), {}, "a tokenizer.json in"),
-    "input": (graph_changed(another_input), {}, "found lucky_number"),
+    "input": (changed("decoder_model_merged", another_input), {}, "found lucky_number"),
     "architecture": (rewritten("config.json", model_type="blip"), {}, "found model_type 'blip'"),
     "embeddings": (
         of_a_vlm,
@@ -130,9 +130,13 @@ REFUSED: dict[str, tuple[Change, dict[str, Any], str]] = {
     "setting": (rewritten("generation_config.json", num_beam_groups=2), {}, "num_beam_groups of 1"),
     "type": (rewritten("generation_config.json", num_beams="many"), {}, "types and ranges"),
     "end": (rewritten("generation_config.json", eos_token_id=None), {}, "found 1 and None"),
-    "choice": (graph_changed(chosen_by_the_picture), {}, "the operator If"),
-    "inner choice": (graph_changed(chosen_within), {}, "by what is seen or said: Where hidden"),
-    "flag": (graph_changed(chosen_by_the_flag_again), {}, "findings"),
+    "choice": (changed("decoder_model_merged", chosen_by_the_picture), {}, "the operator If"),
+    "inner choice": (
+        changed("decoder_model_merged", chosen_within),
+        {},
+        "by what is seen or said: Where hidden",
+    ),
+    "flag": (changed("decoder_model_merged", chosen_by_the_flag_again), {}, "findings"),
     "no graph": (
         replaced("onnx/encoder_model.onnx", b"\xff\x00"),
         {},

@@ -29,13 +29,13 @@ from srd_edge.runtime.bundle import Bundle, read_bundle, write_bundle
 from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.runtime.decoders import open_decoder
 from tests.export.layouts import apart, directory_of, parts_of
-from tests.export.published import without_torch
 from tests.export.spoilt_directories import (
     REFUSED,
     chosen_by_the_flag_again,
     chosen_by_the_picture,
     chosen_within,
 )
+from tests.export.without_torch import without_torch
 
 LONGEST = 9
 Made = Callable[[str], dict[str, onnx.ModelProto]]
