@@ -49,7 +49,7 @@ class EagerCaptioner:
             frame=frame.index,
             time_s=frame.time_s,
             caption=text,
-            verdict="clean",
+            verdict="undefended",
             suspicion=None,
             total_ms=(time.perf_counter() - start) * 1e3,
         )

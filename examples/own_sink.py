@@ -1,4 +1,4 @@
-"""A sink of one's own: a table of everything that was not clean.
+"""A sink of one's own: a table of everything that was suspicious or held.
 
 srd-edge run --video demo --sink examples/own_sink.py:Incidents,path=incidents.csv
 
@@ -23,7 +23,7 @@ class Incidents:
         self._table.writerow(["frame", "time_s", "verdict", "suspicion", "changed", "caption"])
 
     def write(self, frame: Frame, result: Result) -> None:
-        if result.verdict == "clean":
+        if result.verdict not in ("suspicious", "held"):
             return
         height, width = frame.pixels.shape[:2]
         area = sum(action.box.width * action.box.height for action in result.actions)

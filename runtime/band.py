@@ -23,11 +23,12 @@ _UNDEFENDED: Final[Colour] = (255, 170, 92)
 _REFERENCE: Final[Colour] = (126, 190, 255)
 _REFUSED: Final[Colour] = (255, 122, 92)
 _WHITE: Final[Colour] = (255, 255, 255)
-_NO_VERDICT: Final[Colour] = (106, 112, 122)
+_GREY: Final[Colour] = (106, 112, 122)
 _BADGES: Final[dict[Verdict, Colour]] = {
     "clean": (35, 134, 54),
     "suspicious": (214, 84, 20),
-    "held": _NO_VERDICT,
+    "held": _GREY,
+    "undefended": _GREY,
 }
 
 _MARGIN_PX: Final = 14
@@ -62,7 +63,7 @@ def draw_band(pen: Pen, top: int, pixels: Pixels, result: Result, *, compare: bo
     """
     unit, (height, width) = pen.unit, pen.canvas.shape[:2]
     cv2.rectangle(pen.canvas, (0, top), (width, height), _BAND, -1)
-    cv2.line(pen.canvas, (0, top), (width, top), _badge(result)[1], max(round(4 * unit), 1))
+    cv2.line(pen.canvas, (0, top), (width, top), _BADGES[result.verdict], max(round(4 * unit), 1))
     margin = _MARGIN_PX * unit
     _draw_head(pen, top + margin, result)
     y, right = top + margin + _BADGE_ROW_PX * unit, width - margin
@@ -95,9 +96,9 @@ def draw_band(pen: Pen, top: int, pixels: Pixels, result: Result, *, compare: bo
 def _draw_head(pen: Pen, top: float, result: Result) -> None:
     unit, margin = pen.unit, _MARGIN_PX * pen.unit
     y = top + 15 * unit
-    x = _draw_badge(pen, margin, y, *_badge(result))
+    x = _draw_badge(pen, margin, y, result.verdict)
     if result.suspicion is not None:
-        x = _draw_meter(pen, x + margin, y, result.suspicion, _badge(result)[1])
+        x = _draw_meter(pen, x + margin, y, result.suspicion, _BADGES[result.verdict])
     facts = f"#{result.frame}   {result.time_s:.2f} s   {result.total_ms:.0f} ms"
     if result.within_budget is False:
         facts += " late"
@@ -106,19 +107,12 @@ def _draw_head(pen: Pen, top: float, result: Result) -> None:
         pen.write(facts, left, y + 6 * unit, SMALL_SCALE, DIM)
 
 
-def _badge(result: Result) -> tuple[str, Colour]:
-    """What the badge says, and its colour: ``clean`` is no verdict where nobody has looked."""
-    if result.suspicion is None and result.verdict == "clean":
-        return "UNDEFENDED", _NO_VERDICT
-    return result.verdict.upper(), _BADGES[result.verdict]
-
-
-def _draw_badge(pen: Pen, left: float, middle: float, text: str, colour: Colour) -> float:
+def _draw_badge(pen: Pen, left: float, middle: float, verdict: Verdict) -> float:
     """Draw the verdict on its colour; returns where it ends."""
-    unit = pen.unit
+    unit, text = pen.unit, verdict.upper()
     right = left + pen.width(text, 0.6, bold=True) + 24 * unit
     box = Box(round(left), round(middle - 15 * unit), round(right), round(middle + 15 * unit))
-    _fill_rounded(pen.canvas, box, round(6 * unit), colour)
+    _fill_rounded(pen.canvas, box, round(6 * unit), _BADGES[verdict])
     pen.write(text, left + 12 * unit, middle + 7 * unit, 0.6, _WHITE, bold=True)
     return right
 

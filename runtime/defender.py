@@ -264,7 +264,8 @@ class Defender:
 
     def _undefended(self, frame: Frame, result: Result) -> str:
         """What the captioner says by itself, made after the frame's time was taken."""
-        if result.verdict == "clean" and "caption_length" not in result.degraded:
+        is_its_own = result.verdict in ("clean", "undefended")
+        if is_its_own and "caption_length" not in result.degraded:
             assert result.caption is not None
             return result.caption
         self._on_time.finish()

@@ -15,7 +15,8 @@ class Memory:
 
     Args:
         gate: tells whether the picture has changed; None where every frame is captioned anew.
-        caption: the last one that was made under the defence; None if there is none yet.
+        caption: the last one that was made, under the defence where there is one; None if there is
+            none yet.
         frame: whose it is, by its index.
         standing: the result that stands while the picture does.
     """
@@ -26,7 +27,7 @@ class Memory:
     standing: Result | None = None
 
     def trust(self, result: Result) -> None:
-        """A caption that was made under the defence, for frames that there is no time for."""
+        """A caption that was made as all of them are, for frames that there is no time for."""
         self.caption, self.frame = result.caption, result.frame
 
     def hold(self, result: Result) -> Result:

@@ -16,7 +16,7 @@ from srd_edge.errors import RunError, UsageError
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.addresses import Address
 from srd_edge.runtime.budget import Clock
-from srd_edge.runtime.records import Result
+from srd_edge.runtime.records import VERDICTS, Result
 from srd_edge.runtime.sinks import Lossy
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Metrics:
         ):
             if value is not None:
                 Gauge(name, text, registry=registry).set(value)
-        for verdict in ("clean", "suspicious", "held"):
+        for verdict in VERDICTS:
             self._frames.labels(verdict)  # so that there is a 0 before the first
         registry.register(_Lost(lossy))
         self._server: WSGIServer | None = None

@@ -20,7 +20,7 @@ from srd_edge.runtime.captioning import Generated, OnnxCaptioner
 from srd_edge.runtime.decoders import Encoded
 from srd_edge.runtime.defence import Defence, Defended, Episode
 from srd_edge.runtime.policy import OnnxPolicy, Policy, q_map
-from srd_edge.runtime.records import Result
+from srd_edge.runtime.records import Opinion, Result, Verdict
 from srd_edge.runtime.second_opinion import SecondOpinion
 from srd_edge.runtime.sessions import Provider
 
@@ -153,13 +153,12 @@ class Pipeline:
         answered = self._answering.answer(frame, said, episode, timer, track.degraded)
         defended = track.defended if episode is None else episode.defended
         generated, opinion, decision = answered.generated, answered.opinion, defended.decision
-        is_suspect = bool(defended.actions) or (opinion is not None and opinion.refused)
         levels = [part.suspicion for part in (decision, opinion) if part is not None]
         return Result(
             frame=frame.index,
             time_s=frame.time_s,
             caption=None if generated is None else generated.text,
-            verdict="held" if generated is None else "suspicious" if is_suspect else "clean",
+            verdict="held" if generated is None else _found(defended, opinion),
             suspicion=max(levels, default=None),
             actions=defended.actions,
             stage_ms=timer.stage_ms,
@@ -197,3 +196,11 @@ class Pipeline:
             (said,) = self._answering.generate([encoded], timer)
             if self._check is not None:
                 self._check.rehearse(Frame(grey), said, timer)
+
+
+def _found(defended: Defended, opinion: Opinion | None) -> Verdict:
+    """The verdict on a frame that has a caption."""
+    if defended.decision is None:
+        return "undefended"
+    refused = opinion is not None and opinion.refused
+    return "suspicious" if defended.actions or refused else "clean"

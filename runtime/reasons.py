@@ -13,6 +13,8 @@ def readable(name: str) -> str:
 
 def standing(result: Result) -> str:
     """Whose the caption is, and why."""
+    if result.verdict == "undefended":
+        return "no defence: nobody has looked"
     opinion = result.opinion
     if result.speaker == "reference":
         return "answered by the reference captioner, whom the first caption contradicts"

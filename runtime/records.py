@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 RESULT_SCHEMA: Final = 1
 
 Speaker: TypeAlias = Literal["suspect", "reference"]
-Verdict: TypeAlias = Literal["clean", "suspicious", "held"]
-"""``held``: not defended in time; the caption is the last trusted one, or none."""
+Verdict: TypeAlias = Literal["clean", "suspicious", "held", "undefended"]
+"""``held``: not captioned in time; the caption is the last trusted one, or none. ``undefended``:
+there is no defence, and nobody has looked."""
+VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ class Result:
         frame: the frame's index in its source.
         time_s: its presentation time in seconds.
         caption: the caption to trust; None when held and nothing was trusted before.
-        verdict: clean, suspicious or held.
+        verdict: clean, suspicious, held or, without a defence, undefended.
         suspicion: 0..1, the higher of the policy's and the check's; None without a defence, when
             nobody has looked.
         actions: what was laid over the frame before it was captioned.

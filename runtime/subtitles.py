@@ -118,7 +118,7 @@ class Subtitles:
 
 
 def shown(result: Result) -> str | None:
-    """One line for the screen, marked unless the frame is clean; None where there is no caption.
+    """One line for the screen, marked with any verdict but clean; None where there is no caption.
 
     A caption is what an attacker may have chosen: it can neither begin a cue nor hold markup.
     """

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from srd_edge.runtime.records import Result
+from srd_edge.runtime.records import VERDICTS, Result
 from srd_edge.runtime.sinks import Lossy, Sink
 from srd_edge.runtime.source import Arrivals, Source
 
@@ -28,7 +28,7 @@ class Summary:
 
     Args:
         frames: how many frames were captioned (or held).
-        verdicts: frames by verdict.
+        verdicts: frames by verdict, each of them.
         compared: frames with a raw caption to compare with.
         captions_changed: those whose caption differs from the raw one.
         total_ms: percentiles of the time from frame to caption, in ms, by name ("p50", ...), over
@@ -77,7 +77,9 @@ class Summary:
         table.add_column()
         table.add_row("frames", _listed({"": self.frames} | dict(self.verdicts)))
         if self.compared:
-            changed = f"{self.captions_changed} of {self.compared} changed by the defence"
+            changed = (
+                f"{self.captions_changed} of {self.compared} differ from the undefended model's"
+            )
             table.add_row("captions", changed)
         if self.total_ms:
             times = "   ".join(f"{name} {ms:.1f}" for name, ms in self.total_ms.items())
@@ -147,7 +149,7 @@ class Tally:
         ranks = np.percentile(times, PERCENTILES) if len(times) else ()
         return Summary(
             frames=self.frames,
-            verdicts={name: self.verdicts[name] for name in ("clean", "suspicious", "held")},
+            verdicts={name: self.verdicts[name] for name in VERDICTS},
             compared=self.compared,
             captions_changed=self.captions_changed,
             total_ms={f"p{rank}": float(ms) for rank, ms in zip(PERCENTILES, ranks, strict=False)},

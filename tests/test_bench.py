@@ -42,7 +42,7 @@ def said(*words: str) -> dict[str, Any]:
 
 
 def result(frame: Frame, total_ms: float) -> Result:
-    return Result(frame.index, 0.0, "a", "clean", None, total_ms=total_ms)
+    return Result(frame.index, 0.0, "a", "undefended", None, total_ms=total_ms)
 
 
 def test_both_are_measured_on_all_frames(toy_bundle: Path, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_ratio_is_of_the_same_frame() -> None:
     tallies = {DEFENDED: Tally(), UNDEFENDED: Tally()}
     for ours, theirs in ((2.0, 1.0), (40.0, 20.0), (9.0, 3.0)):
         for name, ms in ((DEFENDED, ours), (UNDEFENDED, theirs)):
-            tallies[name].add(Result(0, 0.0, "a", "clean", None, total_ms=ms))
+            tallies[name].add(Result(0, 0.0, "a", "clean", 0.0, total_ms=ms))
     assert _ratios(tallies) == {DEFENDED: 2.0}
     assert _ratios(tallies, [False, False, True]) == {DEFENDED: 3.0}
 

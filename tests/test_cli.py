@@ -66,7 +66,7 @@ def test_flags(srd_edge: SrdEdge, toy_bundle: Path, tmp_path: Path) -> None:
     assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
     undefended = parsed(out.read_text())
     assert [result["frame"] for result in undefended] == list(range(20))
-    assert {result["verdict"] for result in undefended} == {"clean"}
+    assert {result["verdict"] for result in undefended} == {"undefended"}
     assert {result["suspicion"] for result in undefended} == {None}
     assert [r["raw_caption"] for r in plain.results] == [
         undefended[i]["caption"] for i in (0, 3, 6, 9)

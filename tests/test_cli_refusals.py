@@ -165,7 +165,7 @@ def test_a_bundle_without_a_policy_runs_only_undefended(
     run = ("run", "--image", picture, "--bundle", bundle, "--quiet")
     assert_refused(srd_edge(*run), 2, "--no-defense")
     (result,) = srd_edge(*run, "--no-defense").results
-    assert (result["verdict"], result["actions"]) == ("clean", [])
+    assert (result["verdict"], result["actions"]) == ("undefended", [])
 
 
 @pytest.mark.parametrize(

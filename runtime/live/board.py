@@ -27,7 +27,7 @@ from srd_edge.runtime.records import Result, Verdict
 WINDOW_FRAMES: Final = 300
 """How many frames the plots show, and their percentiles are taken over."""
 EVENTS: Final = 60
-"""How many stretches of frames that were not clean are kept."""
+"""How many stretches of frames that were suspicious or held are kept."""
 
 State: TypeAlias = Literal["waiting", "running", "ended"]
 
@@ -79,7 +79,7 @@ class About:
 
 @dataclass(slots=True)
 class _Event:
-    """A stretch of neighbouring frames of one source with a verdict other than clean."""
+    """A stretch of neighbouring frames of one source that were suspicious, or held."""
 
     number: int
     changed: int
@@ -247,7 +247,7 @@ class Board:
             return
         if last is not None:
             last.is_open = False
-        if result.verdict == "clean":
+        if result.verdict in ("clean", "undefended"):
             return
         self._event_count += 1
         self._events.append(

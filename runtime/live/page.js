@@ -42,7 +42,7 @@ async function show(news) {
   showState(news);
   showFaring(news.faring, news.state);
   const counts = news.counts;
-  for (const name of ["frames", "clean", "suspicious", "held", "late", "changed"]) say(name, String(counts[name] ?? 0));
+  for (const name of ["frames", "clean", "suspicious", "undefended", "held", "late", "changed"]) say(name, String(counts[name] ?? 0));
   for (const name of ["p50", "p95", "p99"]) say(name, number(news.times_ms[name]));
   say("window", String(points.length));
   news.events.forEach(showEvent);
@@ -60,6 +60,10 @@ function begin(news) {
   if (about.budget_ms !== null) facts.push(`budget ${about.budget_ms} ms`);
   if (!about.defended) facts.push("no defence");
   say("facts", facts.filter(Boolean).join(" · "));
+  for (const node of document.querySelectorAll(".looked")) node.hidden = !about.defended;
+  byId("undefended-box").hidden = byId("undefended-key").hidden = about.defended;
+  say("caption-label", about.defended ? "Defended caption" : "Caption");
+  say("no-events", about.defended ? "None so far." : "None so far; without a defence nobody looks for suspicious ones.");
   byId("raw-row").hidden = byId("changed-box").hidden = !about.compared;
   byId("budget-key").hidden = byId("late-box").hidden = about.budget_ms === null;
   say("events-note", `The last ${about.events} stretches of neighbouring frames, newest first.`);
@@ -79,9 +83,8 @@ async function showPicture(address) {
 }
 
 function showResult(result) {
-  const looked = result.suspicion !== null || result.verdict !== "clean";
-  say("verdict", looked ? result.verdict : "undefended");
-  byId("verdict").dataset.verdict = looked ? result.verdict : "none";
+  say("verdict", result.verdict);
+  byId("verdict").dataset.verdict = result.verdict;
   say("suspicion", number(result.suspicion, 2));
   byId("meter-full").dataset.verdict = result.verdict;
   byId("meter-full").style.width = `${100 * (result.suspicion ?? 0)}%`;
@@ -238,7 +241,7 @@ function plot(svg, top, unit, value, budget) {
     parts.push(draw("text", { x: x(frame), y: y(0) + 16, "text-anchor": "middle" }, String(frame)));
   }
   parts.push(draw("text", { x: width - right, y: y(0) + 16, "text-anchor": "end" }, several ? "frames as they came" : "frame"));
-  for (const verdict of ["clean", "held", "suspicious"]) {
+  for (const verdict of ["clean", "undefended", "held", "suspicious"]) {
     const isShown = (point) => point[2] === verdict && value(point) !== null;
     const shape = points.map((point, index) => isShown(point) ? mark(verdict, x(places[index]), y(value(point))) : "").join("");
     if (shape) parts.push(draw("path", { class: verdict, d: shape }));

@@ -136,16 +136,18 @@ def test_retries_end_where_no_perturbation_is_left(bundle: Bundle) -> None:
     assert (len(result.actions), result.speaker) == (2, "reference")
 
 
-@pytest.mark.parametrize("options", [{"check": False}, {"defend": False}])
+@pytest.mark.parametrize(
+    ("options", "verdict"), [({"check": False}, "clean"), ({"defend": False}, "undefended")]
+)
 def test_nobody_is_asked_without_the_check(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], verdict: str
 ) -> None:
     def consulted(*_: Any, **__: Any) -> None:
         raise AssertionError
 
     monkeypatch.setattr(second_opinion_module.SecondOpinion, "__init__", consulted)
     result = Defender(checked(bundle, **REFUSED), policy=LEAVES_IT, **options).caption(picture())
-    assert (result.opinion, result.speaker, result.verdict) == (None, "suspect", "clean")
+    assert (result.opinion, result.speaker, result.verdict) == (None, "suspect", verdict)
     assert result.caption == undefended(bundle, picture())
     assert not {"opinion", "speaker"} & result.to_json().keys()
 

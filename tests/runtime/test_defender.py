@@ -43,7 +43,11 @@ def test_the_policy_is_followed_until_it_stops(
     assert (result.suspicion > 0.5) is bool(wanted)
     undefended = Defender(bundle, defend=False).caption(picture())
     assert result.raw_caption == undefended.caption
-    assert (undefended.verdict, undefended.suspicion, undefended.actions) == ("clean", None, ())
+    assert (undefended.verdict, undefended.suspicion, undefended.actions) == (
+        "undefended",
+        None,
+        (),
+    )
     if verdict == "clean":
         assert result.caption == result.raw_caption
 
@@ -61,7 +65,7 @@ def test_a_bundle_without_a_policy_cannot_defend(bundle: Bundle) -> None:
     bare = replace(bundle, manifest=replace(bundle.manifest, policy=None))
     with pytest.raises(UsageError, match="--no-defense"):
         Defender(bare)
-    assert Defender(bare, defend=False).caption(picture()).verdict == "clean"
+    assert Defender(bare, defend=False).caption(picture()).verdict == "undefended"
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (32, 32), (33, 17), (7, 640)])

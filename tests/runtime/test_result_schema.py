@@ -54,7 +54,7 @@ def test_the_schema_is_one_and_names_every_field() -> None:
         FULL,
         replace(FULL, verdict="held", caption=None, suspicion=None, held_for=None),
         replace(FULL, verdict="held", held_for=4, degraded=("caption", "frame_rate")),
-        Result(0, 0.0, "a", "clean", None),
+        Result(0, 0.0, "a", "undefended", None),
     ],
 )
 def test_what_a_result_may_be(result: Result) -> None:
@@ -68,6 +68,8 @@ def test_what_a_result_may_be(result: Result) -> None:
         {"caption": None},
         {"held_for": 1},
         {"suspicion": 1.5},
+        {"suspicion": None},
+        {"verdict": "undefended"},
         {"degraded": ["the defence"]},
         {"stage_ms": {"magic": 1.0}},
         {"extra": 1},

@@ -116,7 +116,7 @@ def test_every_frame_reaches_every_sink_and_is_counted(pictures: Path, tmp_path:
     assert int(cv2.VideoCapture(str(tmp_path / "out.webm")).get(cv2.CAP_PROP_FRAME_COUNT)) == 10
     assert summary.to_json() == {
         "frames": 10,
-        "verdicts": {"clean": 6, "suspicious": 4, "held": 0},
+        "verdicts": {"clean": 6, "suspicious": 4, "held": 0, "undefended": 0},
         "compared": 10,
         "captions_changed": 4,
         "total_ms": {"p50": 5.5, "p90": 9.1, "p95": 9.55, "p99": 9.91},
@@ -278,7 +278,7 @@ def test_the_table_is_for_people(pictures: Path) -> None:
     for words in (
         "6 clean",
         "4 suspicious",
-        "4 of 10 changed",
+        "4 of 10 differ",
         "p99 9.9",
         "decode 4.0",
         "2 frames",

@@ -256,7 +256,7 @@ def test_verdicts_and_the_raw_caption_have_colours_of_their_own() -> None:
 
 
 def test_without_a_defence_nothing_is_called_clean() -> None:
-    undefended = result(suspicion=None)
+    undefended = result(verdict="undefended", suspicion=None)
     assert undefended.to_json()["suspicion"] is None
     picture = annotate(frame(), undefended)
     assert has_colour(picture, (106, 112, 122))
