@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeAlias
@@ -145,7 +146,11 @@ def progress_bar(frames: int | None) -> Generator[Progress]:
     columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     console = Console(stderr=True)
     with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
+        *columns,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
     ) as bar:
         task = bar.add_task("", total=frames)
         yield lambda done: bar.update(task, completed=done)
