@@ -97,7 +97,12 @@ def cli(debug: bool) -> None:
 @click.option("--strict", is_flag=True, help="A late frame or a missing provider is an error.")
 @click.option("--no-defense", is_flag=True, help="Caption every frame as it is.")
 @click.option("--compare", is_flag=True, help="Also say what the undefended model would have said.")
-@click.option("-o", "output", metavar="FILE", help="JSON lines, one a frame; - for stdout.")
+@click.option(
+    "-o",
+    "output",
+    metavar="FILE",
+    help="JSON lines, one a frame; - for stdout. Without -o a terminal gets lines to read.",
+)
 @click.option(
     "--annotate",
     metavar="FILE",

@@ -43,7 +43,7 @@ def bench(captioner: str | None, output: Path | None, **flags: Any) -> None:
     from srd_edge.runtime.bench import BenchConfig, table
     from srd_edge.runtime.bench import bench as measure
     from srd_edge.runtime.native_output import quiet_opencv
-    from srd_edge.runtime.runner import progress_bar
+    from srd_edge.runtime.terminal import progress_bar
 
     quiet_opencv()
     peers = {}
@@ -52,7 +52,7 @@ def bench(captioner: str | None, output: Path | None, **flags: Any) -> None:
         from srd_edge.evaluation.eager import EagerCaptioner
 
         peers["pytorch eager"] = EagerCaptioner(captioner, config.bundle).caption
-    with progress_bar(config.frames + config.warm_up) as progress:
+    with progress_bar(config.frames + config.warm_up, "rounds") as progress:
         report = measure(config, peers, progress)
     Console(stderr=True).print(table(report))
     text = json.dumps(report)

@@ -39,9 +39,9 @@ from srd_edge.runtime.found_files import DEMO_CLIP
 from srd_edge.runtime.machine import usable_cores
 from srd_edge.runtime.provenance import provenance
 from srd_edge.runtime.records import Result
-from srd_edge.runtime.runner import progress_bar
 from srd_edge.runtime.sources import open_source
 from srd_edge.runtime.tally import Tally
+from srd_edge.runtime.terminal import progress_bar
 
 RESULTS: Final = Path(__file__).parent / "results" / "deadlines.json"
 TIMES_UNDEFENDED: Final = (0.6, 1.0, 2.0)

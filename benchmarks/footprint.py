@@ -28,7 +28,7 @@ from enlarged import enlarged_clip
 from srd_edge.runtime.fresh_process import start_afresh
 from srd_edge.runtime.native_output import quiet_opencv
 from srd_edge.runtime.provenance import provenance
-from srd_edge.runtime.runner import progress_bar
+from srd_edge.runtime.terminal import progress_bar
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 RESULTS: Final = ROOT / "benchmarks" / "results" / "footprint.json"
@@ -93,7 +93,7 @@ def main(times: int, frames: int) -> None:
     """Measure a fresh environment."""
     quiet_opencv()
     steps = 1 + times * 2 * (1 + len(SIZES))
-    with tempfile.TemporaryDirectory() as name, progress_bar(steps) as progress:
+    with tempfile.TemporaryDirectory() as name, progress_bar(steps, "steps") as progress:
         folder, steps_done = Path(name), count(1)
 
         def done() -> None:

@@ -43,7 +43,7 @@ from enlarged import FPS, enlarged_clip, enlarged_frames
 
 from srd_edge.runtime.native_output import quiet_opencv
 from srd_edge.runtime.provenance import provenance
-from srd_edge.runtime.runner import progress_bar
+from srd_edge.runtime.terminal import progress_bar
 
 RESULTS: Final = Path(__file__).parent / "results" / "soak.json"
 SETTLED_S: Final = 60.0
@@ -217,7 +217,7 @@ def main(minutes: float, every_s: float, size: str, budget_ms: float) -> None:
         "budget_ms": budget_ms,
     } | provenance(["benchmarks/soak.py", *sys.argv[1:]], PACKAGES)
     samples = int(minutes * 60 / every_s)
-    with tempfile.TemporaryDirectory() as folder, progress_bar(samples) as progress:
+    with tempfile.TemporaryDirectory() as folder, progress_bar(samples, "samples") as progress:
         legs = started(Path(folder), width, height, minutes, budget_ms)
         start = time.monotonic()
         try:

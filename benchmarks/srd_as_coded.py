@@ -54,7 +54,7 @@ from srd_edge.kernels.preprocess import Preprocessing, to_canvas
 from srd_edge.runtime.defender import Defender
 from srd_edge.runtime.provenance import provenance
 from srd_edge.runtime.records import Result
-from srd_edge.runtime.runner import progress_bar
+from srd_edge.runtime.terminal import progress_bar
 from srd_edge.training.datasets import open_dataset
 from srd_edge.training.language import fit_language_model, fit_sentence_encoder
 
@@ -153,7 +153,7 @@ def main(captioner: str | None, bundle: Path | None, count: int, attack: str) ->
     recipe = parse_attack(attack)
     times_ms: dict[str, list[float]] = {name: [] for name in names}
     agreed = 0
-    with progress_bar(len(samples)) as progress:
+    with progress_bar(len(samples), "pictures") as progress:
         for number, sample in enumerate(samples):
             shown = sample if number % 2 == 0 else triggered(sample, recipe, (0, number))
             frame, first = Frame(shown.load(), number), number % len(names)

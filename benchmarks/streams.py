@@ -27,8 +27,8 @@ from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.defender import Defender
 from srd_edge.runtime.provenance import provenance
 from srd_edge.runtime.records import Result
-from srd_edge.runtime.runner import progress_bar
 from srd_edge.runtime.sources import open_source
+from srd_edge.runtime.terminal import progress_bar
 
 RESULTS: Final = Path(__file__).parent / "results" / "streams.json"
 SOURCES: Final = (1, 2, 4, 8)
@@ -91,7 +91,7 @@ def main(rounds: int, video: str, bundle: Path | None) -> None:
     defender = Defender.load(bundle, provider="cpu")
     found = []
     for sources in SOURCES:
-        with progress_bar(rounds + WARM_UP) as progress:
+        with progress_bar(rounds + WARM_UP, "rounds") as progress:
             found.append(compared(defender, frames, sources, rounds, progress))
         print(json.dumps(found[-1]), file=sys.stderr)
     report = {

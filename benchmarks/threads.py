@@ -28,8 +28,8 @@ from srd_edge.runtime import graphs
 from srd_edge.runtime.defender import Defender
 from srd_edge.runtime.machine import usable_cores
 from srd_edge.runtime.provenance import provenance
-from srd_edge.runtime.runner import progress_bar
 from srd_edge.runtime.sources import open_source
+from srd_edge.runtime.terminal import progress_bar
 
 RESULTS: Final = Path(__file__).parent / "results" / "threads.json"
 FRAMES_KEPT: Final = 195
@@ -69,7 +69,7 @@ def main(count: int, video: str, bundle: Path | None) -> None:
             defenders[number, defend] = opened
     times: dict[Any, list[float]] = {key: [] for key in defenders}
     keys = list(defenders)
-    with progress_bar(count) as progress:
+    with progress_bar(count, "rounds") as progress:
         for number, frame in enumerate(islice(cycle(frames), count)):
             first = number % len(keys)
             for key in keys[first:] + keys[:first]:

@@ -26,7 +26,7 @@ from enlarged import enlarged_clip
 
 from srd_edge.runtime.native_output import quiet_opencv
 from srd_edge.runtime.provenance import provenance
-from srd_edge.runtime.runner import progress_bar
+from srd_edge.runtime.terminal import progress_bar
 
 RESULTS: Final = Path(__file__).parent / "results" / "whole_runs.json"
 PACKAGES: Final = ("numpy", "onnxruntime", "opencv-python-headless")
@@ -81,7 +81,7 @@ def main(size: str, count: int) -> None:
             "in a budget": [*run, "--budget-ms", str(CAMERA_MS)],
         }
         rounds: list[Mapping[str, Mapping[str, float]]] = []
-        with progress_bar(count * len(commands)) as progress:
+        with progress_bar(count * len(commands), "runs") as progress:
             for number in range(count):
                 found = {}
                 first = number % len(commands)

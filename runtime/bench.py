@@ -30,10 +30,10 @@ from srd_edge.runtime.runner import Progress
 from srd_edge.runtime.sessions import Provider
 from srd_edge.runtime.sources import open_source
 from srd_edge.runtime.standard_input import reads_standard_input
-from srd_edge.runtime.tally import Tally
+from srd_edge.runtime.tally import Tally, times
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group, RenderableType
 
 SCHEMA: Final = 1
 DEFENDED: Final = "defended"
@@ -140,34 +140,36 @@ def bench(
     } | provenance(["srd-edge", *sys.argv[1:]], _PACKAGES)
 
 
-def table(report: Mapping[str, Any]) -> Table:
+def table(report: Mapping[str, Any]) -> Group:
     """The report for a person, to be printed with a rich Console."""
     from rich import box
+    from rich.console import Group
     from rich.table import Table
 
     shown = Table(box=box.SIMPLE, pad_edge=False)
-    shown.add_column("ms a frame", style="dim")
-    ratios = f"of {UNDEFENDED}", "where clean"
+    shown.add_column("ms a frame", style="dim", no_wrap=True)
+    ratios = f"of\n{UNDEFENDED}", "where\nclean"
     for name in ("p50", "p90", "p95", "p99", "frames/s", *ratios, "late"):
         shown.add_column(name, justify="right")
+    by_stage = Table(box=box.SIMPLE, pad_edge=False)
+    by_stage.add_column("mean ms", style="dim", no_wrap=True)
+    by_stage.add_column("by stage")
     for name, found in report["contestants"].items():
-        times = [f"{found['total_ms'][rank]:.1f}" for rank in ("p50", "p90", "p95", "p99")]
+        ranks = [f"{found['total_ms'][rank]:.1f}" for rank in ("p50", "p90", "p95", "p99")]
         found_of = [(report[of] or {}).get(name) for of in ("ratios", "ratios_where_clean")]
         of_undefended = ["–" if ratio is None else f"{ratio:.2f}" for ratio in found_of]
         late = "–" if report["budget_ms"] is None else str(found["late"])
         rate = f"{found['frames_a_second']:.1f}"
-        shown.add_row(name, *times, rate, *of_undefended, late)
-    for name, found in report["contestants"].items():
-        stages = "   ".join(f"{stage} {ms:.2f}" for stage, ms in found["stage_ms"].items())
-        if stages:
-            shown.add_section()
-            shown.caption = f"{shown.caption or ''}\nmean ms by stage, {name}: {stages}"
+        shown.add_row(name, *ranks, rate, *of_undefended, late)
+        if found["stage_ms"]:
+            by_stage.add_row(name, times(found["stage_ms"], digits=2))
+    parts: list[RenderableType] = [shown, by_stage]
     if (start := report["start"]) is not None:
-        shown.caption = (
-            f"{shown.caption or ''}\nfrom process start to the first caption "
-            f"{start['first_caption_s']:.2f} s; peak memory {start['peak_mb']:.0f} MB"
+        parts.append(
+            f"from process start to the first caption {start['first_caption_s']:.2f} s; "
+            f"peak memory {start['peak_mb']:.0f} MB\n"
         )
-    return shown
+    return Group(*parts)
 
 
 def _in_turn(names: Sequence[str], number: int) -> list[str]:

@@ -16,6 +16,7 @@ from srd_edge.runtime.sinks import STANDARD_OUTPUT, AnnotatedVideo, JsonLines, L
 from srd_edge.runtime.source import Source
 from srd_edge.runtime.stills import AnnotatedPicture, AnnotatedPictures, form_of
 from srd_edge.runtime.subtitles import Subtitles
+from srd_edge.runtime.terminal import ReadableLines, is_watched
 
 if TYPE_CHECKING:
     from srd_edge.runtime.live.page import LivePage
@@ -53,7 +54,7 @@ def open_sinks(config: RunConfig, source: Source, say: Callable[[str], object]) 
         RunError: from a sink that cannot be written.
     """
     if config.output is not None or not config.goes_elsewhere:
-        yield JsonLines(config.output or STANDARD_OUTPUT)
+        yield _lines(config)
     if config.annotate is not None:
         if Path(config.annotate).suffix.lower() == ".mp4":
             say(f"srd-edge: browsers do not play '{config.annotate}'; name a .webm for them")
@@ -131,6 +132,12 @@ def open_page(
         return Faring(tuple(source.statuses), {sink.name: sink.lost for sink in lossy})
 
     return LivePage(parse_address(config.serve), about, config.token, faring, metrics.text)
+
+
+def _lines(config: RunConfig) -> Sink:
+    if config.output is None and is_watched():
+        return ReadableLines(timed=config.kind != "image")
+    return JsonLines(config.output or STANDARD_OUTPUT)
 
 
 def _annotating(config: RunConfig, name: str, source: Source) -> Sink:

@@ -11,6 +11,11 @@ def readable(name: str) -> str:
     return name.replace("_", " ")
 
 
+def one_line(text: str) -> str:
+    """``text`` as one line of what can be printed: an attacker may have chosen it."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def standing(result: Result) -> str:
     """Whose the caption is, and why."""
     if result.verdict == "undefended":

@@ -36,8 +36,8 @@ class RunConfig:
         strict: whether a late frame or a missing provider is an error.
         defend: False captions every frame as it is.
         compare: also ask what the undefended model would have said.
-        output: file of JSON lines, "-" for standard output; None for that too, unless the results
-            go elsewhere.
+        output: file of JSON lines, "-" for standard output; None for that too, or for lines to read
+            where that is a terminal, unless the results go elsewhere.
         annotate: a video, a picture (of the only frame) or a folder (a picture a frame), or None.
         srt: file of subtitles, or None.
         mqtt: address of a broker and topic, or None.

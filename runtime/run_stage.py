@@ -11,15 +11,16 @@ from srd_edge.runtime.defender import Defender
 from srd_edge.runtime.live_source import Patience
 from srd_edge.runtime.outputs import check_sources_are_safe, open_page, open_sinks
 from srd_edge.runtime.run_config import RunConfig
-from srd_edge.runtime.runner import progress_bar, run
-from srd_edge.runtime.sinks import NoReaderError, Sink
+from srd_edge.runtime.runner import run
+from srd_edge.runtime.sinks import STANDARD_OUTPUT, NoReaderError, Sink
 from srd_edge.runtime.source import Source
 from srd_edge.runtime.sources import open_sources
 from srd_edge.runtime.tally import Summary, Tally
+from srd_edge.runtime.terminal import is_watched, progress_bar
 
 
 def run_stage(config: RunConfig, say: Callable[[str], object]) -> Summary:
-    """Caption a source under the defence; progress and summary go to standard error.
+    """Caption a source, under the defence or without; progress and summary go to standard error.
 
     Args:
         config: of the run.
@@ -81,7 +82,8 @@ def _captioned(
         progress = None
         if not config.quiet:
             stack.callback(_print_summary, tally)
-            progress = stack.enter_context(progress_bar(source.frames))
+            if config.output != STANDARD_OUTPUT or not is_watched():  # which JSON lines fill
+                progress = stack.enter_context(progress_bar(source.frames))
         try:
             return run(
                 source,

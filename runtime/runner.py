@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeAlias
@@ -135,22 +134,3 @@ def _groups(source: Source, most: int) -> Iterator[list[SourcedFrame]]:
                 group = []
             group.append(frame)
         yield group
-
-
-@contextlib.contextmanager
-def progress_bar(frames: int | None) -> Generator[Progress]:
-    """A bar on standard error for ``run``; ``frames`` as in Source. Silent if not a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    console = Console(stderr=True)
-    with Progress(
-        *columns,
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-        redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
-    ) as bar:
-        task = bar.add_task("", total=frames)
-        yield lambda done: bar.update(task, completed=done)

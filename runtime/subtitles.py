@@ -18,6 +18,7 @@ from typing import Final
 
 from srd_edge.errors import UsageError
 from srd_edge.kernels.frames import Frame
+from srd_edge.runtime.reasons import one_line
 from srd_edge.runtime.records import Result
 from srd_edge.runtime.sinks import FALLBACK_FPS, check_writable, write_failed
 
@@ -122,8 +123,7 @@ def shown(result: Result) -> str | None:
 
     A caption is what an attacker may have chosen: it can neither begin a cue nor hold markup.
     """
-    said = "".join(c if c.isprintable() else " " for c in result.caption or "")
-    said = " ".join(said.translate(_LOOKALIKES).split())
+    said = one_line((result.caption or "").translate(_LOOKALIKES))
     if not said:
         return None
     return said if result.verdict == "clean" else f"[{result.verdict}] {said}"

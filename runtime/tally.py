@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +15,7 @@ from srd_edge.runtime.sinks import Lossy, Sink
 from srd_edge.runtime.source import Arrivals, Source
 
 if TYPE_CHECKING:
+    from rich.columns import Columns
     from rich.table import Table
 
 PERCENTILES: Final = (50, 90, 95, 99)
@@ -82,11 +83,9 @@ class Summary:
             )
             table.add_row("captions", changed)
         if self.total_ms:
-            times = "   ".join(f"{name} {ms:.1f}" for name, ms in self.total_ms.items())
-            table.add_row("ms a frame", times)
+            table.add_row("ms a frame", times(self.total_ms))
         if self.stage_ms:
-            stages = "   ".join(f"{name} {ms:.1f}" for name, ms in self.stage_ms.items())
-            table.add_row("mean ms by stage", stages)
+            table.add_row("mean ms by stage", times(self.stage_ms))
         if self.late:
             table.add_row("over the budget", f"{self.late} frames")
         if self.degraded:
@@ -145,8 +144,8 @@ class Tally:
         self.arrivals = source.arrivals
 
     def summary(self) -> Summary:
-        times = np.asarray(self.total_ms)
-        ranks = np.percentile(times, PERCENTILES) if len(times) else ()
+        all_ms = np.asarray(self.total_ms)
+        ranks = np.percentile(all_ms, PERCENTILES) if len(all_ms) else ()
         return Summary(
             frames=self.frames,
             verdicts={name: self.verdicts[name] for name in VERDICTS},
@@ -161,5 +160,18 @@ class Tally:
         )
 
 
-def _listed(counts: Mapping[str, int]) -> str:
-    return "   ".join(f"{count} {name}".strip() for name, count in counts.items() if count)
+def times(times_ms: Mapping[str, float], digits: int = 1) -> Columns:
+    """Milliseconds by name, to be printed with a rich Console."""
+    return _beside(f"{name} {ms:.{digits}f}" for name, ms in times_ms.items())
+
+
+def _listed(counts: Mapping[str, int]) -> Columns:
+    return _beside(f"{count} {name}".strip() for name, count in counts.items() if count)
+
+
+def _beside(parts: Iterable[str]) -> Columns:
+    """One beside the other, in as many rows as there is width for; none is cut in two."""
+    from rich.columns import Columns
+    from rich.text import Text
+
+    return Columns(map(Text, parts), padding=(0, 3, 0, 0))

@@ -19,11 +19,12 @@ from srd_edge.runtime import tally as tally_module
 from srd_edge.runtime.merged import MergedSource
 from srd_edge.runtime.reader_thread import ReaderThread
 from srd_edge.runtime.records import Result
-from srd_edge.runtime.runner import progress_bar, run
+from srd_edge.runtime.runner import run
 from srd_edge.runtime.sinks import AnnotatedVideo, JsonLines
 from srd_edge.runtime.source import SourcedFrame, SourceFacts
 from srd_edge.runtime.sources import open_source, open_sources
 from srd_edge.runtime.tally import Tally
+from srd_edge.runtime.terminal import progress_bar
 
 
 @dataclass
