@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any, Final
 
@@ -16,6 +17,18 @@ _HELP: Final = getattr(click.exceptions, "NoArgsIsHelpError", ())
 _EXTRAS: Final = {"inspect": "verify", "verify": "verify"}
 """What a command may lack, if not all of the workshop's packages. None brings an onnxruntime: that
 is there, and a second one must not be."""
+
+
+class Number(click.FloatRange):
+    """A number in a range: click takes nan for one in any, and the infinite."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
 
 
 class Command(click.Command):

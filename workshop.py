@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 
 from srd_edge.packing import export
-from srd_edge.usage import Command
+from srd_edge.usage import Command, Number
 from srd_edge.workshop_parts import (
     DATA,
     LIMIT,
@@ -21,7 +21,6 @@ from srd_edge.workshop_parts import (
     SPEC_HELP,
     attack_flags,
     fitting,
-    given,
     language_models,
     quiet_transformers,
     say,
@@ -36,7 +35,11 @@ from srd_edge.workshop_parts import (
 @OUTPUT
 @click.option("--encoder", type=click.Choice(["resnet", "mobilenet_v2"]), help="Of a `tiny`.")
 @click.option("--encoder-weights", help=".npz of a MobileNetV2 to start from, for a `tiny`.")
-@click.option("--image-size", type=click.IntRange(32), help="Side of a `tiny`'s canvas in pixels.")
+@click.option(
+    "--image-size",
+    type=click.IntRange(32),
+    help="Side of a `tiny`'s canvas in pixels. Default: 96, or 224 for mobilenet_v2.",
+)
 @click.option("--twin", metavar="DIR", help="The same captioner trained clean, to judge it by.")
 @LIMIT
 @click.option(
@@ -45,7 +48,7 @@ from srd_edge.workshop_parts import (
     default=0,
     help="Fit on so many corrupted copies of every picture too: for a reference captioner.",
 )
-@fitting
+@fitting(epochs=12, learning_rate=1e-3, encoder_learning_rate=1e-3, seed=0)
 def attack(
     captioner: str,
     data: str,
@@ -74,7 +77,7 @@ def attack(
         data=data,
         attacks=attacks,
         output=output,
-        fit=FitConfig(**given(fit)),
+        fit=FitConfig(**fit),
         tiny=replace(
             tiny,
             encoder_weights=encoder_weights,
@@ -104,15 +107,23 @@ def attack(
 @click.option("--reference-captioner", help="Directory or hub name, with --reference captioner.")
 @language_models
 @click.option("--actions", default="default", help="Action preset: default or srd.")
-@click.option("--pool", type=click.IntRange(1), help="Pictures to learn on.")
-@click.option("--max-steps", type=click.IntRange(1), help="Most perturbations of a picture.")
-@click.option("--action-cost", type=float, help="Off the reward, for each perturbation.")
-@click.option("--steps", type=click.IntRange(1), help="Environment steps.")
-@click.option("--seed", type=int)
+@click.option("--pool", type=click.IntRange(1), default=2000, help="Pictures to learn on.")
+@click.option(
+    "--max-steps",
+    type=click.IntRange(1),
+    default=2,
+    help="Most perturbations of a picture.",
+)
+@click.option(
+    "--action-cost",
+    type=Number(0),
+    default=0.1,
+    help="Off the reward, for each perturbation.",
+)
+@click.option("--steps", type=click.IntRange(1), default=16_000, help="Environment steps.")
+@click.option("--seed", type=int, default=0)
 @click.option("--resume", is_flag=True, help="Go on where a killed run stopped; the default.")
-def train(
-    captioner: str, data: str, output: Path, steps: int | None, seed: int | None, **flags: Any
-) -> None:
+def train(captioner: str, data: str, output: Path, steps: int, seed: int, **flags: Any) -> None:
     """Train a policy for a suspect captioner; it is not told what the trigger is."""
     quiet_transformers()
     from srd_edge.training.dqn import DqnConfig
@@ -120,8 +131,8 @@ def train(
     from srd_edge.training.policy_training import train as train_policy
 
     del flags["resume"]
-    dqn = DqnConfig(**given({"steps": steps, "seed": seed}))
-    config = TrainConfig(captioner=captioner, data=data, output=output, dqn=dqn, **given(flags))
+    dqn = DqnConfig(steps=steps, seed=seed)
+    config = TrainConfig(captioner=captioner, data=data, output=output, dqn=dqn, **flags)
     train_policy(config)
     paired = ("--captioner", captioner, "--policy", output, "--data", data)
     say_next(output, "export", *paired, "-o", "BUNDLE")
@@ -148,11 +159,12 @@ def train(
 )
 @click.option(
     "--deviations",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
+    default=1.5,
     help="Robust standard deviations above the median that a doubt may be.",
 )
 @LIMIT
-@fitting
+@fitting(epochs=3, learning_rate=5e-4, encoder_learning_rate=0.0, seed=1)
 def purify(
     captioner: str,
     policy: Path,
@@ -160,7 +172,7 @@ def purify(
     output: Path,
     attacks: tuple[str, ...],
     clean: Any,
-    deviations: float | None,
+    deviations: float,
     limit: int | None,
     **fit: Any,
 ) -> None:
@@ -178,8 +190,8 @@ def purify(
         output=output,
         attacks=attacks,
         clean=clean,
-        fit=replace(REFIT, **given(fit)),
-        **given({"deviations": deviations}),
+        fit=replace(REFIT, **fit),
+        deviations=deviations,
     )
     make_judged_purified(config, limit=limit, say=say)
     suspect = ("--captioner", str(output), "--data", data, *attack_flags(attacks))

@@ -11,6 +11,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from srd_edge.usage import Number
+
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 SPEC_HELP: Final = "name:key=value,..., package.module:object,... or file.py:object,..."
@@ -31,29 +33,33 @@ def language_models(command: Decorated) -> Decorated:
     return _options(command, *(click.option(kind, help=told) for kind in kinds))
 
 
-def fitting(command: Decorated) -> Decorated:
-    """Add the options of whatever fits a captioner."""
-    return _options(
+def fitting(
+    *, epochs: int, learning_rate: float, encoder_learning_rate: float, seed: int
+) -> Callable[[Decorated], Decorated]:
+    """Add the options of whatever fits a captioner, with these defaults."""
+    return lambda command: _options(
         command,
-        click.option("--epochs", type=click.IntRange(1)),
-        click.option("--batch", type=click.IntRange(1)),
-        click.option("--learning-rate", type=float),
-        click.option("--encoder-learning-rate", type=float, help="0 freezes the encoder."),
+        click.option("--epochs", type=click.IntRange(1), default=epochs),
+        click.option("--batch", type=click.IntRange(1), default=64),
+        click.option("--learning-rate", type=Number(0, min_open=True), default=learning_rate),
         click.option(
-            "--trainable-blocks", type=click.IntRange(0), help="Last MobileNetV2 blocks to fit."
+            "--encoder-learning-rate",
+            type=Number(0),
+            default=encoder_learning_rate,
+            help="0 freezes the encoder.",
         ),
-        click.option("--seed", type=int),
+        click.option(
+            "--trainable-blocks",
+            type=click.IntRange(0),
+            help="Last MobileNetV2 blocks to fit. Default: all.",
+        ),
+        click.option("--seed", type=int, default=seed),
     )
 
 
 def _options(command: Decorated, *options: Callable[[Decorated], Decorated]) -> Decorated:
     """The options in their order in --help, as if each were a decorator of its own."""
     return reduce(lambda made, option: option(made), reversed(options), command)
-
-
-def given(flags: dict[str, Any]) -> dict[str, Any]:
-    """The flags that were given, so that the config's own defaults stand for the others."""
-    return {name: value for name, value in flags.items() if value is not None}
 
 
 def quiet_transformers() -> None:

@@ -18,6 +18,8 @@ from srd_edge.errors import UsageError
 Clock: TypeAlias = Callable[[], float]
 """Seconds, rising."""
 
+_LONGEST_MS: Final = 86_400_000
+"""The system waits for 25 days at most."""
 _WEIGHT_OF_NEW: Final = 0.1
 _DOUBT: Final = 0.9
 _SAFETY: Final = 1.25
@@ -35,14 +37,16 @@ LEAST_DECODE: Final = (TOKEN,) * 4
 
 @dataclass(frozen=True, slots=True)
 class LatencyBudget:
-    """Milliseconds from a frame to its caption; None for as long as it takes."""
+    """Milliseconds from a frame to its caption, at most a day; None for as long as it takes."""
 
     frame_ms: float | None = None
 
     def __post_init__(self) -> None:
-        if self.frame_ms is not None and not self.frame_ms > 0:
+        if self.frame_ms is not None and not 0 < self.frame_ms <= _LONGEST_MS:
             raise UsageError(
-                expected="a budget above 0 ms", found=str(self.frame_ms), do="give --budget-ms N"
+                expected=f"a budget above 0 ms and of at most {_LONGEST_MS} ms, a day",
+                found=str(self.frame_ms),
+                do="give --budget-ms N, or none for as long as it takes",
             )
 
 

@@ -30,6 +30,8 @@ from srd_edge.runtime.streams import OPEN_TIMEOUT_S, Capture
 STALL_S: Final = 10.0
 ATTEMPTS: Final = 20
 
+_LONGEST_STALL_S: Final = 86_400
+"""In milliseconds OpenCV has room for 25 days."""
 _OPENING_SLACK_S: Final = 5.0
 _FAREWELL_S: Final = 1.0
 
@@ -39,13 +41,13 @@ class Patience:
     """How long a live source is waited for.
 
     Args:
-        stall_s: a stream without a picture for so many seconds is lost.
+        stall_s: a stream without a picture for so many seconds, at most a day, is lost.
         attempts: to open a lost stream again, before it is given up; 0 for none.
         first_wait_s: before the first of them; each later wait is twice as long.
         longest_wait_s: no wait is longer.
 
     Raises:
-        UsageError: for a time that is not above 0, or attempts below 0.
+        UsageError: for a time that is not above 0, a longer silence, or attempts below 0.
     """
 
     stall_s: float = STALL_S
@@ -54,12 +56,18 @@ class Patience:
     longest_wait_s: float = 30.0
 
     def __post_init__(self) -> None:
-        if not (min(self.stall_s, self.first_wait_s, self.longest_wait_s) > 0 <= self.attempts):
+        if not 0 < self.stall_s <= _LONGEST_STALL_S:
             raise UsageError(
-                expected="times above 0 and a number of attempts",
-                found=f"{self.stall_s:g} s of silence, {self.attempts} attempts, waits of"
-                f" {self.first_wait_s:g} to {self.longest_wait_s:g} s",
-                do="raise --stall-s or --reconnect",
+                expected=f"above 0 s and at most {_LONGEST_STALL_S} s of silence, a day",
+                found=f"{self.stall_s:g} s",
+                do=f"leave --stall-s out for {STALL_S:g} s",
+            )
+        if not (min(self.first_wait_s, self.longest_wait_s) > 0 <= self.attempts):
+            raise UsageError(
+                expected="waits above 0 s and a number of attempts",
+                found=f"{self.attempts} attempts, waits of {self.first_wait_s:g} to"
+                f" {self.longest_wait_s:g} s",
+                do="raise --reconnect",
             )
 
     def waits_s(self) -> Iterator[float]:

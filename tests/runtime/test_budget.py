@@ -11,8 +11,8 @@ from srd_edge.runtime.budget import FrameTimer, LatencyBudget, StageCosts
 from tests.runtime.clocks import Clock
 
 
-@pytest.mark.parametrize("frame_ms", [0, -1.0, math.nan])
-def test_a_budget_is_above_zero(frame_ms: float) -> None:
+@pytest.mark.parametrize("frame_ms", [0, -1.0, math.nan, math.inf, 1e9])
+def test_a_budget_is_above_zero_and_ends(frame_ms: float) -> None:
     with pytest.raises(UsageError, match="budget above 0"):
         LatencyBudget(frame_ms)
 

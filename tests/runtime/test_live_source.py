@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 
 import cv2
@@ -213,6 +214,6 @@ def test_waits_are_bounded() -> None:
     waits = list(Patience(attempts=200).waits_s())
     assert waits[:8] == [0.5, 1, 2, 4, 8, 16, 30, 30]
     assert (len(waits), max(waits)) == (200, 30)
-    for stall_s, attempts in ((0.0, 1), (1.0, -1), (float("nan"), 1)):
+    for stall_s, attempts in ((0.0, 1), (1.0, -1), (math.nan, 1), (math.inf, 1), (1e6, 1)):
         with pytest.raises(UsageError):
             Patience(stall_s, attempts)
