@@ -177,8 +177,9 @@ for command in (*WORKSHOP, bench, *CHECKUP):
 
 
 def _say(line: str) -> None:
-    with suppress(BrokenPipeError):  # nobody reads what is said; that is no reason to end
-        click.echo(line, err=True)
+    if sys.stderr is not None:
+        with suppress(BrokenPipeError):  # nobody reads what is said; that is no reason to end
+            print(line, file=sys.stderr, flush=True)  # click's echo would write into the bar
 
 
 def main() -> None:

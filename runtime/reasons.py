@@ -50,13 +50,14 @@ def done_to(pixels: Pixels, result: Result) -> str:
     if whole:
         parts.append(f"whole frame: {', '.join(whole)}")
     if regions:
-        parts.append(_plural(regions, "region") + " covered")
+        parts.append(plural(regions, "region") + " covered")
     if result.held_for is not None:
-        parts.append(f"caption from {_plural(result.held_for, 'frame')} ago")
+        parts.append(f"caption from {plural(result.held_for, 'frame')} ago")
     if result.degraded:
         parts.append(f"given up: {', '.join(readable(what) for what in result.degraded)}")
     return "  |  ".join(parts) or "nothing laid over the frame"
 
 
-def _plural(number: int, what: str) -> str:
+def plural(number: int, what: str) -> str:
+    """So many of ``what``."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"

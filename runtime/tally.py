@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from srd_edge.runtime.reasons import plural
 from srd_edge.runtime.records import VERDICTS, Result
 from srd_edge.runtime.sinks import Lossy, Sink
 from srd_edge.runtime.source import Arrivals, Source
@@ -87,15 +88,16 @@ class Summary:
         if self.stage_ms:
             table.add_row("mean ms by stage", times(self.stage_ms))
         if self.late:
-            table.add_row("over the budget", f"{self.late} frames")
+            table.add_row("over the budget", plural(self.late, "frame"))
         if self.degraded:
             table.add_row("given up", _listed(self.degraded))
         for sink, count in self.lost.items():
-            table.add_row("not delivered", f"{count} results to {sink}")
+            table.add_row("not delivered", f"{plural(count, 'result')} to {sink}")
         if self.arrivals.passed_over:
-            table.add_row("passed over", f"{self.arrivals.passed_over} frames for newer ones")
+            passed = plural(self.arrivals.passed_over, "frame")
+            table.add_row("passed over", f"{passed} for newer ones")
         if self.arrivals.reconnections:
-            table.add_row("reconnected", f"{self.arrivals.reconnections} times")
+            table.add_row("reconnected", plural(self.arrivals.reconnections, "time"))
         return table
 
 

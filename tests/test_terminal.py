@@ -111,6 +111,12 @@ def test_where_it_is_known_what_is_left_is_said(run: list[str]) -> None:
     assert re.search(r"━.* 15/15   \d+\.\d frames/s   0:\d\d:\d\d left", written)
 
 
+def test_what_is_said_meanwhile_stands_above_the_bar(run: list[str]) -> None:
+    seen = run_in_terminal([*run, "--webhook", "http://127.0.0.1:9/nobody"])
+    said = [line for line in seen.screen if "127.0.0.1:9 " in line]
+    assert said[0].startswith("srd-edge: warning: expected http://127.0.0.1:9 to take results")
+
+
 def test_a_caption_moves_nothing_on_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
     evil = "\x1b[2J\x1b]0;owned\x07[bold]a\r\ndog[/bold]\u202e"
     lines = ReadableLines()
