@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from srd_edge.errors import UsageError
 from srd_edge.runtime.addresses import parse_address
+from srd_edge.runtime.annotated_video import AnnotatedVideo
 from srd_edge.runtime.run_config import RunConfig
-from srd_edge.runtime.sinks import STANDARD_OUTPUT, AnnotatedVideo, JsonLines, Lossy, Sink
+from srd_edge.runtime.sinks import STANDARD_OUTPUT, JsonLines, Lossy, Sink
 from srd_edge.runtime.source import Source
 from srd_edge.runtime.stills import AnnotatedPicture, AnnotatedPictures, form_of
 from srd_edge.runtime.subtitles import Subtitles

@@ -1,8 +1,7 @@
-"""Where results go: JSON lines, and an annotated video for eyes.
+"""Where results go, and the first place of all: JSON lines.
 
-Both refuse what they cannot write before the first frame, touch no file until it comes, and leave
-something useful behind when the run is killed: whole lines, and (as .webm or .avi) a video that
-plays up to there.
+Sinks of files refuse what they cannot write before the first frame, touch no file until it comes,
+and leave something useful behind when the run is killed: here whole lines.
 """
 
 from __future__ import annotations
@@ -10,29 +9,18 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
-import cv2
-import numpy as np
-
-from srd_edge.errors import RunError, UsageError
-from srd_edge.kernels.frames import Frame, Pixels
-from srd_edge.runtime.annotate import annotate
-from srd_edge.runtime.containers import is_finished
-from srd_edge.runtime.native_output import quiet_opencv
+from srd_edge.errors import RunError
+from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.records import Result
 
 STANDARD_OUTPUT: Final = "-"
 
-CODECS: Final = {".webm": "VP80", ".mp4": "mp4v", ".avi": "MJPG"}
-"""FourCC by suffix. VP80 since OpenCV's VP90 encodes twenty times slower."""
-
 FALLBACK_FPS: Final = 5.0
 """Of what has no frame rate: slow enough to look at pictures."""
-_SPARE_BYTES: Final = 1 << 20
 
 
 class Sink(Protocol):
@@ -106,86 +94,6 @@ class JsonLines:
             self._file.close()
 
 
-class AnnotatedVideo:
-    """A video of annotated frames, as large as the first one; others are letterboxed into it.
-
-    Args:
-        path: .webm (plays in every browser, and up to where it was cut off), .avi or .mp4.
-        fps: frames a second; None for a slow five, which suits pictures.
-
-    Raises:
-        UsageError: here, for another suffix.
-        RunError: here if the path cannot be written; from ``write`` or ``close`` if the disk is
-            full or the encoder does not work.
-    """
-
-    def __init__(self, path: str | Path, fps: float | None = None) -> None:
-        self._path = Path(path)
-        self._codec, self._fps = codec_for(path), fps or FALLBACK_FPS
-        self._writer: cv2.VideoWriter | None = None
-        self._size = (0, 0)
-        self._compare = False
-        check_writable(self._path)
-
-    def write(self, frame: Frame, result: Result) -> None:
-        if self._writer is None:
-            self._compare = result.raw_caption is not None
-        picture = annotate(frame, result, compare=self._compare)
-        if self._writer is None:
-            self._size = picture.shape[1], picture.shape[0]
-            self._writer = self._open()
-        self._check_space()
-        self._writer.write(cv2.cvtColor(letterbox(picture, *self._size), cv2.COLOR_RGB2BGR))
-
-    def close(self) -> None:
-        """Finish the file; without a single frame there is none."""
-        if self._writer is None or not self._writer.isOpened():
-            return
-        self._writer.release()
-        # OpenCV tells nobody that a write failed.
-        if not is_finished(self._path):
-            raise self._failed("a file that is cut off")
-
-    def _open(self) -> cv2.VideoWriter:
-        quiet_opencv()
-        fourcc = cv2.VideoWriter.fourcc(*self._codec)
-        path = str(self._path.absolute())
-        writer = cv2.VideoWriter(path, cv2.CAP_FFMPEG, fourcc, self._fps, self._size)
-        if not writer.isOpened():
-            raise self._failed(
-                f"that OpenCV cannot open a {self._codec} encoder for it",
-                f"name a file that ends with another of {', '.join(CODECS)}",
-            )
-        return writer
-
-    def _check_space(self) -> None:
-        if shutil.disk_usage(self._path.parent).free < _SPARE_BYTES:
-            raise self._failed("a full disk")
-
-    def _failed(self, found: str, do: str = "free some space, or write elsewhere") -> RunError:
-        return RunError(
-            expected=f"to write the annotated video to '{self._path}'",
-            found=found,
-            do=f"{do}; the JSON lines do not depend on it",
-        )
-
-
-def codec_for(path: str | Path) -> str:
-    """The FourCC for a video's name.
-
-    Raises:
-        UsageError: for a suffix that is not in CODECS.
-    """
-    suffix = Path(path).suffix.lower()
-    if suffix not in CODECS:
-        raise UsageError(
-            expected=f"a file name that ends with {', '.join(CODECS)}",
-            found=f"'{path}'",
-            do="rename it; .webm plays in every browser",
-        )
-    return CODECS[suffix]
-
-
 def check_writable(path: Path) -> None:
     """Find out whether ``path`` can be written, and leave everything as it was.
 
@@ -212,21 +120,6 @@ def write_failed(what: str, where: Path | str, error: OSError) -> RunError:
         found=error.strerror or type(error).__name__,
         do="free some space, or write elsewhere; what came before it is whole",
     )
-
-
-def letterbox(picture: Pixels, width: int, height: int) -> Pixels:
-    """``picture`` scaled to fit into (height, width, 3) with black bars; itself if it fits."""
-    old_height, old_width = picture.shape[:2]
-    if (old_width, old_height) == (width, height):
-        return picture
-    factor = min(width / old_width, height / old_height)
-    new_width, new_height = max(round(old_width * factor), 1), max(round(old_height * factor), 1)
-    left, top = (width - new_width) // 2, (height - new_height) // 2
-    boxed = np.zeros((height, width, 3), np.uint8)
-    boxed[top : top + new_height, left : left + new_width] = cv2.resize(
-        picture, (new_width, new_height), interpolation=cv2.INTER_AREA
-    )
-    return boxed
 
 
 def _write_whole(file: io.FileIO, line: bytes) -> None:

@@ -15,9 +15,10 @@ import cv2
 from srd_edge.errors import RunError, UsageError
 from srd_edge.kernels.frames import Frame, Pixels
 from srd_edge.runtime.annotate import annotate
+from srd_edge.runtime.annotated_video import CODECS
 from srd_edge.runtime.pictures import PICTURE_SUFFIXES
 from srd_edge.runtime.records import Result
-from srd_edge.runtime.sinks import CODECS, check_writable
+from srd_edge.runtime.sinks import check_writable
 
 STILL_SUFFIXES: Final = (".png", ".jpg", ".jpeg")
 

@@ -16,11 +16,12 @@ from rich.console import Console
 from srd_edge.errors import RunError, SourceError
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime import tally as tally_module
+from srd_edge.runtime.annotated_video import AnnotatedVideo
 from srd_edge.runtime.merged import MergedSource
 from srd_edge.runtime.reader_thread import ReaderThread
 from srd_edge.runtime.records import Result
 from srd_edge.runtime.runner import run
-from srd_edge.runtime.sinks import AnnotatedVideo, JsonLines
+from srd_edge.runtime.sinks import JsonLines
 from srd_edge.runtime.source import SourcedFrame, SourceFacts
 from srd_edge.runtime.sources import open_source, open_sources
 from srd_edge.runtime.tally import Tally

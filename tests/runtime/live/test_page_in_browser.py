@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from srd_edge.runtime.annotate import annotate
+from srd_edge.runtime.annotated_video import AnnotatedVideo
 from srd_edge.runtime.live.board import Board
-from srd_edge.runtime.sinks import AnnotatedVideo
 
 Make = Callable[..., Any]
 
