@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn
 
@@ -152,24 +152,28 @@ def run(
             found="no live page that needs one",
             do="add --serve 8000, or leave --token out",
         )
-    if flags["budget_ms"] is not None:
-        from srd_edge.runtime.captioning_link import start_early
+    with nullcontext() if flags["budget_ms"] is None else _captioner_on_its_way():
+        from srd_edge.runtime.native_output import native_stderr_muted
+        from srd_edge.runtime.run_config import RunConfig
+        from srd_edge.runtime.run_stage import run_stage
 
-        start_early()
-    from srd_edge.runtime.native_output import native_stderr_muted
-    from srd_edge.runtime.run_config import RunConfig
-    from srd_edge.runtime.run_stage import run_stage
+        kind: Literal["video", "image"] = "image" if images else "video"
+        config = RunConfig(sources=videos or images, kind=kind, defend=not no_defense, **flags)
+        if config.bundle is None and config.sources != ("demo",) and not config.quiet:
+            _say(
+                "srd-edge: the built-in captioner knows the drawn scenes of `demo` and nothing"
+                " else; name one of your own by --bundle"
+            )
+        # OpenCV's libraries print there on their own; our own words keep the real stream.
+        with nullcontext() if ctx.find_root().params["debug"] else native_stderr_muted():
+            run_stage(config, _say)
 
-    kind: Literal["video", "image"] = "image" if images else "video"
-    config = RunConfig(sources=videos or images, kind=kind, defend=not no_defense, **flags)
-    if config.bundle is None and config.sources != ("demo",) and not config.quiet:
-        _say(
-            "srd-edge: the built-in captioner knows the drawn scenes of `demo` and nothing else;"
-            " name one of your own by --bundle"
-        )
-    # OpenCV's libraries print there on their own; our own words keep the real stream.
-    with nullcontext() if ctx.find_root().params["debug"] else native_stderr_muted():
-        run_stage(config, _say)
+
+def _captioner_on_its_way() -> AbstractContextManager[None]:
+    """The process that captions within a budget, started before anything heavy is imported."""
+    from srd_edge.runtime.captioning_link import started_early
+
+    return started_early()
 
 
 for command in (*WORKSHOP, bench, *CHECKUP):

@@ -33,7 +33,9 @@ from srd_edge.workshop_parts import (
 @DATA
 @click.option("--attack", "attacks", multiple=True, help=f"{SPEC_HELP} None: train clean.")
 @OUTPUT
-@click.option("--encoder", type=click.Choice(["resnet", "mobilenet_v2"]), help="Of a `tiny`.")
+@click.option(
+    "--encoder", type=click.Choice(["resnet", "mobilenet_v2"]), help="Of a `tiny`. Default: resnet."
+)
 @click.option("--encoder-weights", help=".npz of a MobileNetV2 to start from, for a `tiny`.")
 @click.option(
     "--image-size",

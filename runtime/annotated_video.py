@@ -33,27 +33,27 @@ _MOST_WAITING: Final = 2
 class AnnotatedVideo:
     """A video of annotated frames, as large as the first one; others are letterboxed into it.
 
-    Pictures are encoded on a thread of its own, where OpenCV lets go of the interpreter; a caption
-    waits for it only where encoding takes longer than captioning.
-
     Args:
         path: .webm (plays in every browser, and up to where it was cut off), .avi or .mp4.
         fps: frames a second; None for a slow five, which suits pictures.
+        meanwhile: whether pictures are encoded on a thread of its own while the next frames are
+            captioned. Both together take less time; each takes more, which no budget has left.
 
     Raises:
         UsageError: here, for another suffix.
-        RunError: here if the path cannot be written; from ``write`` or ``close`` if the encoder
-            does not work, or the disk was full when this frame was to be encoded or one of the two
-            before it.
+        RunError: here if the path cannot be written; from ``write`` if the encoder does not work
+            or, up to two frames later and from ``close``, if the disk is full.
     """
 
-    def __init__(self, path: str | Path, fps: float | None = None) -> None:
+    def __init__(
+        self, path: str | Path, fps: float | None = None, *, meanwhile: bool = False
+    ) -> None:
         self._path = Path(path)
         self._codec, self._fps = codec_for(path), fps or FALLBACK_FPS
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self._compare = self._is_broken = False
-        self._thread = ThreadPoolExecutor(1, "srd-edge encoder")
+        self._thread = ThreadPoolExecutor(1, "srd-edge encoder") if meanwhile else None
         self._waiting: deque[Future[None]] = deque()
         check_writable(self._path)
 
@@ -64,8 +64,11 @@ class AnnotatedVideo:
         if self._writer is None:
             self._size = picture.shape[1], picture.shape[0]
             self._writer = self._open()
-        self._waiting.append(self._thread.submit(self._encode, self._writer, picture))
-        self._settle(_MOST_WAITING)
+        if self._thread is None:
+            self._encode(self._writer, picture)
+        else:
+            self._waiting.append(self._thread.submit(self._encode, self._writer, picture))
+            self._settle(_MOST_WAITING)
 
     def close(self) -> None:
         """Finish the file; without a single frame there is none."""
@@ -74,7 +77,8 @@ class AnnotatedVideo:
         try:
             self._settle(0)
         finally:
-            self._thread.shutdown()
+            if self._thread is not None:
+                self._thread.shutdown()
             self._writer.release()
         # OpenCV tells nobody that a write failed.
         if not self._is_broken and not is_finished(self._path):
@@ -86,7 +90,7 @@ class AnnotatedVideo:
             self._waiting.popleft().result()
 
     def _encode(self, writer: cv2.VideoWriter, picture: Pixels) -> None:
-        """On the thread. What comes after a picture that could not be written is left out."""
+        """Add a picture to the file, unless one before it could not be."""
         if self._is_broken:
             return
         if shutil.disk_usage(self._path.parent).free < _SPARE_BYTES:

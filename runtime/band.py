@@ -74,7 +74,7 @@ def draw_band(pen: Pen, top: int, pixels: Pixels, result: Result, *, compare: bo
         right = left - margin
 
     caption = result.caption
-    said = caption or "(no caption yet that can be trusted)"
+    said = caption or f"({'no caption yet' if caption is None else 'an empty caption'})"
     _draw_paragraph(pen, y, right, said, TEXT if caption else DIM)
     y += _CAPTION_LINES * _LINE_PX * unit
     if compare:

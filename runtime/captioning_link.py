@@ -10,13 +10,14 @@ Nothing heavy is imported here, so that a process can be started before its call
 
 from __future__ import annotations
 
-import atexit
 import fcntl
 import os
 import subprocess
 import sys
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, Pipe
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -137,27 +138,34 @@ class Link:
 _early: list[tuple[int, Link]] = []
 
 
-def start_early() -> None:
-    """Start the process that ``first_link`` will give, or none if it has been by the end.
+@contextmanager
+def started_early() -> Iterator[None]:
+    """Have a process import what it needs already, while this one does; ``first_link`` gives it.
 
-    It imports what it needs while this process does so too.
+    In the end nothing is left of one that nobody took.
     """
-    if not _early:
-        _early.append(first_link())
-        atexit.register(_drop_early)
+    _early.append(_started())
+    try:
+        yield
+    finally:
+        while _early:
+            memory, link = _early.pop()
+            link.abandon()
+            os.close(memory)
 
 
 def first_link() -> tuple[int, Link]:
     """A common memory, as ``Link`` takes it, and a process that has been asked nothing yet."""
-    if _early:
-        return _early.pop()
+    return _early.pop() if _early else _started()
+
+
+def _started() -> tuple[int, Link]:
     memory = file_in_memory("srd-edge")
-    return memory, Link(memory)
-
-
-def _drop_early() -> None:
-    for _, link in _early:
-        link.abandon()
+    try:
+        return memory, Link(memory)
+    except BaseException:
+        os.close(memory)
+        raise
 
 
 def above_standard(handle: int) -> int:

@@ -144,7 +144,7 @@ def _lines(config: RunConfig) -> Sink:
 def _annotating(config: RunConfig, name: str, source: Source) -> Sink:
     form = form_of(name)
     if form == "video":
-        return AnnotatedVideo(name, source.fps)
+        return AnnotatedVideo(name, source.fps, meanwhile=config.budget_ms is None)
     if form == "folder":
         # The list or folder that was asked for is among the paths too, unless it is all there is.
         asked = [Path(spec).expanduser().resolve() for spec in config.sources]

@@ -172,7 +172,7 @@ def _listed(counts: Mapping[str, int]) -> Columns:
 
 
 def _beside(parts: Iterable[str]) -> Columns:
-    """One beside the other, in as many rows as there is width for; none is cut in two."""
+    """One beside the other, in as many rows as they take; none is cut in two that has room."""
     from rich.columns import Columns
     from rich.text import Text
 

@@ -7,6 +7,7 @@ terminal the lines are drawn above the bar.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Final
@@ -29,6 +30,8 @@ _STYLES: Final[dict[Verdict, str]] = {
 _VERDICT_CELLS: Final = max(map(len, _STYLES))
 _SOURCE_CELLS: Final = 20
 """Of a source's name, from its end: files differ there."""
+_CAPTION_CELLS: Final = 24
+"""A caption that has less room than this beside what stands before it goes below."""
 _BAR_CELLS: Final = 36
 _WORDS_CELLS: Final = 44
 """Beside the bar, of a long run."""
@@ -39,6 +42,14 @@ _SOURCES: Final = 1000
 def is_watched() -> bool:
     """Whether standard output is a terminal."""
     return sys.stdout is not None and sys.stdout.isatty()
+
+
+def _is_one_terminal() -> bool:
+    """Whether standard output and standard error are."""
+    if not is_watched() or sys.stderr is None or not sys.stderr.isatty():
+        return False
+    out, err = (os.fstat(stream.fileno()) for stream in (sys.stdout, sys.stderr))
+    return out.st_rdev == err.st_rdev
 
 
 class ReadableLines:
@@ -76,29 +87,34 @@ class ReadableLines:
 
     def _drawn(self, result: Result) -> str:
         """The line as it is shown; what is longer than the terminal goes on below its caption."""
+        from rich.cells import cell_len, set_cell_size
         from rich.console import Console
+        from rich.padding import Padding
         from rich.table import Table
         from rich.text import Text
 
-        said = Text(one_line(result.caption or "") or "no caption yet")
-        if result.caption is None:
-            said.stylize("dim")
+        caption = result.caption
+        words = "no caption yet" if caption is None else one_line(caption) or "an empty caption"
+        said = Text(words, "" if caption else "dim")
         if result.raw_caption is not None and result.raw_caption != result.caption:
             said.append(f"\nundefended: {one_line(result.raw_caption)}", "dim")
-        cells = [Text(result.verdict.ljust(_VERDICT_CELLS), _STYLES[result.verdict]), said]
+        head = [Text(result.verdict.ljust(_VERDICT_CELLS), _STYLES[result.verdict])]
         if result.source is not None:
             name = _ending(one_line(result.source))
-            self._source_cells = max(self._source_cells, len(name))
-            cells.insert(1, Text(name.ljust(self._source_cells), "cyan"))
+            self._source_cells = max(self._source_cells, cell_len(name))
+            head.append(Text(set_cell_size(name, self._source_cells), "cyan"))
         if self._timed:
-            cells.insert(0, Text(f"{result.time_s:7.2f} s"))
-        line = Table.grid(padding=(0, 2, 0, 0))
-        for cell in cells:
-            line.add_column(no_wrap=cell is not said, overflow="fold")
-        line.add_row(*cells)
-        console = Console()
+            head.insert(0, Text(f"{result.time_s:7.2f} s"))
+        before, console = Text("  ").join([*head, Text()]), Console()
         with console.capture() as captured:
-            console.print(line)
+            if console.width - before.cell_len >= _CAPTION_CELLS:
+                line = Table.grid()
+                line.add_column(no_wrap=True)
+                line.add_column(overflow="fold")
+                line.add_row(before, said)
+                console.print(line)
+            else:
+                console.print(before, Padding(said, (0, 0, 0, 2)), sep="\n")
         return "".join(row.rstrip() + "\n" for row in captured.get().splitlines())
 
 
@@ -129,7 +145,7 @@ def progress_bar(frames: int | None, what: str = "frames") -> Generator[Progress
         console=console,
         transient=True,
         disable=not console.is_terminal,
-        redirect_stdout=is_watched(),
+        redirect_stdout=_is_one_terminal(),
     ) as shown:
         task = shown.add_task("", total=frames)
         yield lambda done: shown.update(task, completed=done)
@@ -152,4 +168,10 @@ def _clock(seconds: float | None) -> str:
 
 
 def _ending(name: str) -> str:
-    return name if len(name) <= _SOURCE_CELLS else "…" + name[1 - _SOURCE_CELLS :]
+    from rich.cells import cell_len
+
+    if cell_len(name) <= _SOURCE_CELLS:
+        return name
+    while cell_len(name) >= _SOURCE_CELLS:
+        name = name[1:]
+    return f"…{name}"

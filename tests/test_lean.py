@@ -66,6 +66,17 @@ import cv2
 told = sorted(sys.modules), [os.environ["OPENBLAS_NUM_THREADS"], str(cv2.getNumThreads())]
 print(json.dumps(told), file=sys.stderr)
 """
+RUN_AND_TELL_WHEN = """
+import sys
+from srd_edge.runtime import captioning_link
+start = captioning_link._started
+def started():
+    print("numpy" in sys.modules, file=sys.stderr)
+    return start()
+captioning_link._started = started
+from srd_edge.cli import main
+main()
+"""
 UNASKED = {"email", "http", "imagesize", "importlib.metadata", "rich", "ssl", "xml"}
 """What a video to JSON lines has no use for."""
 
@@ -142,3 +153,17 @@ def test_a_video_to_lines_is_run_by_few_modules_and_on_one_thread(toy_bundle: Pa
     assert "srd_edge.runtime.runner" in modules
     assert not UNASKED & set(modules)
     assert one_thread == ["1", "1"]
+
+
+def test_with_a_budget_one_process_is_started_before_anything_heavy(toy_bundle: Path) -> None:
+    arguments = ["run", "--quiet", "--video", "demo", "--max-frames", "1", "--budget-ms", "1e6"]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", RUN_AND_TELL_WHEN, *arguments, "--bundle", str(toy_bundle)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["frame"] == 0
+    assert done.stderr.split() == ["False"]

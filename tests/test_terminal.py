@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from rich.cells import cell_len
 
 from srd_edge.kernels.frames import Frame
 from srd_edge.runtime.records import Result
@@ -50,7 +51,7 @@ def test_a_pipe_gets_the_lines_whatever_standard_error_is(
     assert any("ms a frame" in line for line in seen.screen)
 
 
-@pytest.mark.parametrize("columns", [80, 40])
+@pytest.mark.parametrize("columns", [80, 40, 20])
 def test_a_terminal_gets_a_line_for_what_is_new(
     srd_edge: SrdEdge, run: list[str], columns: int
 ) -> None:
@@ -62,8 +63,8 @@ def test_a_terminal_gets_a_line_for_what_is_new(
     lines = [line for line in seen.screen[:end] if line and "by --bundle" not in line]
     assert letters(lines) == letters([f"{t:.2f}s{said}{caption}" for t, said, caption in news])
     assert all(len(line) <= columns for line in seen.screen)
-    assert "frames/s" in seen.written
-    assert "frames/s" not in "".join(seen.screen), "the bar has gone"
+    assert "/30" in seen.written
+    assert "/30" not in "".join(seen.screen), "the bar has gone"
 
 
 def test_quiet_leaves_the_lines_alone(run: list[str]) -> None:
@@ -86,6 +87,38 @@ def test_sources_are_named_where_there_are_several(run: list[str], tmp_path: Pat
     lines = [line for line in seen.screen if re.match(r" +\d+\.\d\d s  ", line)]
     assert len(lines) == 2
     assert all(re.match(r".{11}(clean|suspicious) {2,7}…\S+\.avi  \S", line) for line in lines)
+
+
+def test_where_there_is_no_room_beside_it_a_caption_goes_below(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = Result(0, 2.0, "two green stars above a ring", "clean", 0.0, source="the-front-door.avi")
+    for columns, lines in (
+        (80, ["   2.00 s  clean       the-front-door.avi  two green stars above a ring"]),
+        (44, ["   2.00 s  clean       the-front-door.avi", "  two green stars above a ring"]),
+    ):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        ReadableLines().write(FRAME, said)
+        assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_captions_stand_below_each_other_however_wide_letters_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = ReadableLines(timed=False)
+    for source in ("玄関の前にあるとても長い名前のカメラ.avi", "door.avi"):
+        lines.write(FRAME, Result(0, 0.0, "a dog", "clean", 0.0, source=source))
+    first, second = capsys.readouterr().out.splitlines()
+    assert cell_len(first) == cell_len(second)
+    assert first.endswith("ラ.avi  a dog") or first.endswith("ラ.avi   a dog")
+
+
+def test_a_caption_that_is_empty_is_not_one_to_come(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ReadableLines(timed=False)
+    lines.write(FRAME, Result(0, 0.0, "", "undefended", None))
+    lines.write(FRAME, Result(1, 0.1, None, "held", None))
+    told = capsys.readouterr().out.splitlines()
+    assert told == ["undefended  an empty caption", "held        no caption yet"]
 
 
 def test_pictures_have_no_time(toy_bundle: Path, tmp_path: Path) -> None:

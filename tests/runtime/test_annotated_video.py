@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,9 @@ from srd_edge.kernels.frames import Pixels
 from srd_edge.runtime.annotate import annotate
 from srd_edge.runtime.annotated_video import CODECS, AnnotatedVideo, letterbox
 from srd_edge.runtime.containers import is_finished
+from srd_edge.runtime.outputs import open_sinks
+from srd_edge.runtime.run_config import RunConfig
+from srd_edge.runtime.sources import open_sources
 from tests.runtime.some_results import frame, result
 
 
@@ -25,10 +29,11 @@ def decode(path: Path) -> list[Pixels]:
     return pictures
 
 
+@pytest.mark.parametrize("meanwhile", [False, True])
 @pytest.mark.parametrize("suffix", CODECS)
-def test_the_video_decodes_to_as_many_frames(tmp_path: Path, suffix: str) -> None:
+def test_the_video_decodes_to_as_many_frames(tmp_path: Path, suffix: str, meanwhile: bool) -> None:
     path = tmp_path / f"ü out{suffix}"
-    sink = AnnotatedVideo(path, 10.0)
+    sink = AnnotatedVideo(path, 10.0, meanwhile=meanwhile)
     for index in range(12):
         sink.write(frame(index, value=index * 20), result(index))
     sink.close()
@@ -92,43 +97,66 @@ def test_a_missing_encoder_is_not_a_full_disk(
     assert ".avi" in caught.value.do
 
 
-def test_a_full_disk_is_told_once_and_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "out.webm"
-    sink = AnnotatedVideo(path, 10.0)
-    sink.write(frame(0), result(0))
+@pytest.fixture
+def full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Call it, and the disk is full."""
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    return lambda: monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+
+
+@pytest.mark.parametrize(("meanwhile", "late"), [(False, 0), (True, 2)])
+def test_a_full_disk_is_told_once_and_soon(
+    tmp_path: Path, full: Callable[[], None], meanwhile: bool, late: int
+) -> None:
+    path = tmp_path / "out.webm"
+    sink = AnnotatedVideo(path, 10.0, meanwhile=meanwhile)
+    for index in range(3):
+        sink.write(frame(index), result(index))
+    sink._settle(0)
+    full()
+    for index in range(late):
+        sink.write(frame(3 + index), result(3 + index))
     with pytest.raises(RunError, match="full disk"):
-        for index in range(1, 4):
-            sink.write(frame(index), result(index))
+        sink.write(frame(9), result(9))
     sink.close()
-    assert len(decode(path)) <= 2  # nothing after what could not be written
+    assert len(decode(path)) == 3
 
 
 def test_a_full_disk_at_the_end_is_told_when_it_is_closed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, full: Callable[[], None]
 ) -> None:
-    sink = AnnotatedVideo(tmp_path / "out.webm", 10.0)
-    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    sink = AnnotatedVideo(tmp_path / "out.webm", 10.0, meanwhile=True)
+    full()
     sink.write(frame(), result())
     with pytest.raises(RunError, match="full disk"):
         sink.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("srd-edge encoder")]
 
 
-def test_captioning_goes_on_while_a_picture_is_encoded(tmp_path: Path) -> None:
-    sink = AnnotatedVideo(tmp_path / "out.webm", 10.0)
-    sink.write(frame(0), result(0))
-    go_on, begun = threading.Event(), threading.Event()
+def test_captioning_goes_on_while_a_picture_is_encoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
 
     def slow(*_: object) -> None:
         begun.set()
         assert go_on.wait(60)
 
-    sink._encode = slow  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(AnnotatedVideo, "_encode", slow)
+    sink = AnnotatedVideo(tmp_path / "out.webm", 10.0, meanwhile=True)
+    sink.write(frame(0), result(0))
     sink.write(frame(1), result(1))
-    sink.write(frame(2), result(2))
     assert begun.wait(60)
+    assert len(sink._waiting) == 2
     go_on.set()
-    sink.close()
+    sink._settle(0)
+
+
+@pytest.mark.parametrize("budget_ms", [None, 50.0])
+def test_a_budget_has_the_cores_to_itself(tmp_path: Path, budget_ms: float | None) -> None:
+    video = str(tmp_path / "out.webm")
+    config = RunConfig(("demo",), annotate=video, budget_ms=budget_ms)
+    with open_sources(config.sources) as source:
+        (sink,) = open_sinks(config, source, print)
+    assert isinstance(sink, AnnotatedVideo)
+    assert (sink._thread is None) is (budget_ms is not None)

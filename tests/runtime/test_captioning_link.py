@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from srd_edge.errors import RunError
 from srd_edge.runtime import captioning_link
 from srd_edge.runtime.budget import WHOLE, FrameTimer, LatencyBudget
 from srd_edge.runtime.bundle import read_bundle
-from srd_edge.runtime.captioning_link import _see_off, start_early
+from srd_edge.runtime.captioning_link import _see_off, started_early
 from srd_edge.runtime.captioning_process import Opening, serve
 from srd_edge.runtime.pipeline import Choices, Pipeline
 from srd_edge.runtime.workers import AtOnce, OnProcess, Worker
@@ -198,10 +199,9 @@ def test_where_no_other_scheduling_is_permitted_it_serves_all_the_same(
 def test_one_that_was_started_early_is_the_first_to_caption(
     toy_bundle: Path, right: list[tuple[int, str | None]]
 ) -> None:
-    start_early()
-    start_early()  # which starts no second
-    [(_, early)] = captioning_link._early
-    first, second = OnProcess(opening(toy_bundle)), OnProcess(opening(toy_bundle))
+    with started_early():
+        [(_, early)] = captioning_link._early
+        first, second = OnProcess(opening(toy_bundle)), OnProcess(opening(toy_bundle))
     assert first._link is early
     assert second._link is not early
     for seed, told in enumerate(right):
@@ -209,17 +209,15 @@ def test_one_that_was_started_early_is_the_first_to_caption(
         assert said(first) == told
 
 
-def test_one_that_was_started_early_is_light_to_start_and_ends_unasked() -> None:
-    script = (
-        "import sys; from srd_edge.runtime import captioning_link;"
-        "captioning_link.start_early(); [(_, link)] = captioning_link._early;"
-        "print(link.process.pid, 'numpy' in sys.modules)"
-    )
-    told = subprocess.check_output([sys.executable, "-P", "-c", script], text=True, timeout=60)
-    pid, heavy = told.split()
-    assert heavy == "False"
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(pid), 0)
+def test_one_that_was_started_early_for_nothing_is_ended_at_once(toy_bundle: Path) -> None:
+    gc.collect()  # what earlier tests left behind is not to go in between
+    handles = set(Path("/proc/self/fd").iterdir())
+    with pytest.raises(ZeroDivisionError), started_early():
+        [(_, early)] = captioning_link._early
+        raise ZeroDivisionError
+    assert early.process.returncode == -9
+    assert set(Path("/proc/self/fd").iterdir()) == handles
+    assert OnProcess(opening(toy_bundle))._link is not early
 
 
 def test_a_caller_may_have_no_standard_streams(toy_bundle: Path) -> None:

@@ -12,9 +12,13 @@ import pytest
 
 from srd_edge import Defender, Frame, Result
 from srd_edge.errors import BundleError, UsageError
-from srd_edge.kernels.actions import ActionTable, Perturbation
+from srd_edge.kernels.actions import ActionTable, Perturbation, apply_action
+from srd_edge.kernels.frames import Pixels
+from srd_edge.kernels.preprocess import to_canvas
 from srd_edge.runtime import pipeline as pipeline_module
 from srd_edge.runtime.bundle import Bundle, read_bundle
+from srd_edge.runtime.captioning import OnnxCaptioner
+from srd_edge.runtime.decoders import Encoded
 from srd_edge.runtime.policy import OnnxPolicy
 from tests.runtime.fixed_policy import FIRST, SECOND, TABLE, Fixed, picture
 
@@ -50,6 +54,26 @@ def test_the_policy_is_followed_until_it_stops(
     )
     if verdict == "clean":
         assert result.caption == result.raw_caption
+
+
+def test_all_noise_of_a_frame_is_drawn_from_its_number(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Pixels] = []
+    encode = OnnxCaptioner.encode
+
+    def seeing(captioner: OnnxCaptioner, canvas: Pixels) -> Encoded:
+        seen.append(canvas.copy())
+        return encode(captioner, canvas)
+
+    monkeypatch.setattr(OnnxCaptioner, "encode", seeing)
+    wanted, number = (SECOND, SECOND + 1), 7
+    assert {TABLE[action].op for action in wanted} == {"noise"}
+    Defender(bundle, policy=Fixed(wanted)).caption(Frame(picture(), number))
+    canvas, rng = to_canvas(picture(), bundle.manifest.preprocessing), np.random.default_rng(number)
+    for action in wanted:
+        apply_action(canvas, TABLE, action, rng)
+    np.testing.assert_array_equal(seen[-1], canvas)
 
 
 @pytest.mark.parametrize("max_steps", [1, 2, 3])

@@ -75,7 +75,7 @@ def test_regional_values_move_with_the_features() -> None:
         regional=(Perturbation("median", 3.0, size=0.1), Perturbation("noise", 9.0, size=0.1)),
         whole=(Perturbation("jpeg", 20.0),),
     )
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     features = torch.randn(6).repeat(5, 11, 11, 1)
     places = [(5, 5), (5, 6), (6, 5), (4, 5)]
     mark = torch.randn(6)
@@ -85,7 +85,7 @@ def test_regional_values_move_with_the_features() -> None:
         values = network(table, 11, 11)(features.reshape(5, 121, 6), torch.zeros(5, 11, 11))
     regional = values[:, : 2 * 121].reshape(5, 2, 11, 11)
     effect = regional - regional[-1]
-    assert effect[0, :, 5, 5].abs().min() > 2e-5
+    assert effect[0, :, 5, 5].abs().min() > 1e-4
     for i, (row, column) in enumerate(places):
         # Away from the borders, where a 5 x 5 neighbourhood is whole.
         moved = effect[i, :, row - 3 : row + 4, column - 3 : column + 4]
