@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from srd_edge.usage import Command
+from srd_edge.workshop_parts import quiet_transformers
 
 
 @click.command(cls=Command)
@@ -51,6 +52,7 @@ def bench(captioner: str | None, output: Path | None, **flags: Any) -> None:
     if captioner is not None:
         from srd_edge.evaluation.eager import EagerCaptioner
 
+        quiet_transformers()
         peers["pytorch eager"] = EagerCaptioner(captioner, config.bundle).caption
     with progress_bar(config.frames + config.warm_up, "rounds") as progress:
         report = measure(config, peers, progress)

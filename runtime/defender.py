@@ -166,6 +166,7 @@ class Defender:
         due = {source: frame for source, frame in shown.items() if source not in results}
         results |= self._captioned(due, whole.start_s)
         total_ms, within_budget = whole.total_ms, whole.within_budget
+        self._worker.handed_back()
         for source, result in results.items():
             results[source] = replace(
                 result,

@@ -71,6 +71,9 @@ class Worker(Protocol):
             until_s: on the timer's clock; infinity waits for as long as it takes.
         """
 
+    def handed_back(self) -> None:
+        """Told when the caller has done with what it waited for, or with having to do without."""
+
     def undefended(self, frame: Frame) -> str:
         """As ``Pipeline.undefended``, while nothing else is begun."""
 
@@ -97,6 +100,9 @@ class AtOnce:
     def wait(self, until_s: float) -> list[Result]:  # noqa: ARG002 - it takes as long as it takes
         assert self._begun is not None, "nothing to wait for"
         return self.pipeline.captions(*self._begun)
+
+    def handed_back(self) -> None:
+        """Nothing is learned of it."""
 
     def close(self) -> None:
         """Nothing is held."""
@@ -148,10 +154,11 @@ class OnProcess:
     """A process of its own does the work (``srd_edge.runtime.captioning_process``).
 
     Whoever sleeps until a deadline is woken after it: by a tenth of a millisecond on an idle
-    machine, by several where other processes want its cores. So it is learned how late that was,
-    and so much is kept to spare, at most half of the budget. Where a frame was missed for it all
-    the same, nobody sleeps for a while, and for longer where that happens often: what is said of a
-    frame is known when the next one comes.
+    machine, by several where other processes want its cores. What is left to do then takes its
+    time too, and several times as much where a core has become slow. So it is learned how late the
+    results were handed back, and so much is kept to spare, at most half of the budget. Where a
+    deadline was slept through all the same, nobody sleeps for a while, and for longer where that
+    happens often: what is said of a frame is known when the next one comes.
 
     Interrupted anywhere, it goes on with the next question. What was asked last is asked again of
     another process where the interruption came amid a message; that takes as long as opening does.
@@ -172,6 +179,7 @@ class OnProcess:
         self._late_s = Worst(_FIRST_GUESS_S)
         self._vigil = Vigil()
         self._begun: tuple[int, float] | None = None
+        self._woken_by_s: float | None = None
         self._asked = Asked((), None)
         self._memory: mmap.mmap | None = None
         self._file, self._link = first_link()
@@ -181,7 +189,7 @@ class OnProcess:
 
     @property
     def spare_s(self) -> float:
-        """A quarter more than the most that this caller was woken too late by, of late."""
+        """A quarter more than the most that results were late by, of late, after a sleep."""
         return min(_SAFETY * self._late_s.value, self._most_spare_s)
 
     def costs(self, frames: int = 1) -> StageCosts:
@@ -202,16 +210,21 @@ class OnProcess:
         if until_s != _NEVER_S and self._vigil.lasts(asked_s):
             due_s = min(due_s, asked_s)
         told: Told | None = self._link.answer(due_s)
+        woken_by_s = due_s if told is None else told.done_s
+        self._woken_by_s = woken_by_s if woken_by_s > asked_s else None
+        if self._woken_by_s is not None and time.perf_counter() > until_s:
+            self._vigil.begin(time.perf_counter())
         if told is None:
-            if due_s > asked_s:
-                self._woken(due_s, until_s)
             return None
-        if told.done_s > asked_s:
-            self._woken(told.done_s, until_s)
         if self._begun is not None:
             (count, begun_s), self._begun = self._begun, None
             self._costs[count].learn(WHOLE, (told.done_s - begun_s) * 1e3)
         return told.results
+
+    def handed_back(self) -> None:
+        if self._woken_by_s is not None:
+            self._late_s.add(time.perf_counter() - self._woken_by_s)
+            self._woken_by_s = None
 
     def undefended(self, frame: Frame) -> str:
         shown = (Shown(frame.index, frame.time_s, frame.pixels.shape),)
@@ -239,13 +252,6 @@ class OnProcess:
         link.ask(self._opening)
         opened: Opened = link.answer()
         return opened
-
-    def _woken(self, due_s: float, until_s: float) -> None:
-        """Learn from having been woken now."""
-        now_s = time.perf_counter()
-        self._late_s.add(now_s - due_s)
-        if now_s > until_s:
-            self._vigil.begin(now_s)
 
     def _copied(self, frames: Sequence[Frame], shown: Sequence[Shown]) -> list[Frame]:
         """The frames in the common memory."""

@@ -224,3 +224,20 @@ def test_on_a_process_of_its_own_a_caption_comes_with_its_age(
         assert told(defender.caption(Frame(picture(index), index))) == outcome
         os.kill(pid, signal.SIGCONT)
         defender._on_time.finish()
+
+
+def test_a_worker_is_told_once_a_frame_when_its_result_is_handed_back(bundle: Bundle) -> None:
+    told: list[str] = []
+
+    class Listening(Slow):
+        def wait(self, until_s: float) -> list[Result] | None:  # type: ignore[override]
+            told.append("waited")
+            return super().wait(until_s)
+
+        def handed_back(self) -> None:
+            told.append("handed back")
+
+    defender = Defender(bundle, budget=HOURS, worker=lambda p: Listening(p, [1]), provider="cpu")
+    for seed in range(2):
+        defender.caption(Frame(picture(seed), seed))
+    assert told == ["waited", "handed back", "waited", "waited", "handed back"]

@@ -139,12 +139,25 @@ def test_a_caller_that_is_woken_late_asks_to_be_woken_earlier(
     monkeypatch.setattr(on_process._link.connection, "poll", overslept)
     asked_s = time.perf_counter()
     assert on_process.wait(time.perf_counter() + 0.01) is None
+    on_process.handed_back()
     assert on_process.spare_s > 0.04
     # That frame was missed: for a while nobody sleeps.
     patient = on_process._vigil.lasts(time.perf_counter())
     assert patient or time.perf_counter() - asked_s > 0.25
     os.kill(on_process._link.process.pid, signal.SIGCONT)
     assert on_process.wait(FOR_EVER) is not None
+
+
+def test_what_is_left_to_do_after_a_wait_is_allowed_for(on_process: OnProcess) -> None:
+    on_process.begin(frames(0), timer(on_process, 1))
+    assert on_process.wait(time.perf_counter() + 60) is not None
+    time.sleep(0.05)
+    on_process.handed_back()
+    learned_s = on_process.spare_s
+    assert learned_s > 0.05
+    time.sleep(2 * learned_s)
+    on_process.handed_back()  # nothing was waited for since
+    assert on_process.spare_s == learned_s
 
 
 def test_no_more_is_kept_to_spare_than_leaves_a_while_to_sleep(toy_bundle: Path) -> None:
