@@ -131,8 +131,8 @@ class Worst:
 class Vigil:
     """A while without sleep, after a deadline was slept through.
 
-    A quarter of a second at first; twice as long each time that the next one is slept through soon
-    after, and half as long where that is long ago.
+    A quarter of a second at first; four times as long each time that the next one is slept through
+    soon after, and half as long where that is long ago.
     """
 
     def __init__(self) -> None:
@@ -144,7 +144,7 @@ class Vigil:
     def begin(self, now_s: float) -> None:
         ago_s = now_s - self._began_s
         if ago_s < 4 * self._length_s:
-            self._length_s = min(2 * self._length_s, _LONGEST_S)
+            self._length_s = min(4 * self._length_s, _LONGEST_S)
         elif ago_s > 16 * self._length_s:
             self._length_s = max(self._length_s / 2, _SHORTEST_S)
         self._began_s = now_s
