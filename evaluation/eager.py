@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from srd_edge.export.parity import transformers_tokens
+from srd_edge.export.parity import transformers_batch
 from srd_edge.export.source import open_source
 from srd_edge.kernels.frames import Frame
 from srd_edge.kernels.preprocess import to_canvas
@@ -43,7 +43,7 @@ class EagerCaptioner:
         start = time.perf_counter()
         captioner = self._source.captioner
         canvas = to_canvas(frame.pixels, captioner.preprocessing)
-        tokens = transformers_tokens(self._source, self._generation, [canvas])
+        tokens = transformers_batch(self._source, self._generation, [canvas])
         (text,) = captioner.decode(tokens)
         return Result(
             frame=frame.index,

@@ -146,7 +146,6 @@ def is_tied(
     return bool(abs(one - other) <= LOGIT_TOLERANCE)
 
 
-@torch.inference_mode()
 def transformers_tokens(
     source: Source, defaults: GenerationDefaults, canvases: Sequence[Pixels]
 ) -> list[list[int]]:
@@ -157,23 +156,30 @@ def transformers_tokens(
         defaults: how many beams and tokens; everything else is the model's own setting.
         canvases: (H, W, 3) uint8 RGB each.
     """
+    # Canvases of all sizes go one by one: what is seen of each is a batch already.
+    at_once = _BATCH if source.captioner.preprocessing.tiling is None else 1
+    rows: list[list[int]] = []
+    for first in tracked(range(0, len(canvases), at_once), "captioning with PyTorch"):
+        rows += transformers_batch(source, defaults, canvases[first : first + at_once])
+    return rows
+
+
+@torch.inference_mode()
+def transformers_batch(
+    source: Source, defaults: GenerationDefaults, canvases: Sequence[Pixels]
+) -> list[list[int]]:
+    """As ``transformers_tokens``, in one call and without a bar; one canvas if they are tiled."""
     captioner = source.captioner
     spec = captioner.preprocessing
-    # Canvases of all sizes go one by one: what is seen of each is a batch already.
-    at_once = _BATCH if spec.tiling is None else 1
     settings = {
         "do_sample": False,
         "num_beams": defaults.beams,
         "max_new_tokens": defaults.max_new_tokens,
     }
-    rows: list[list[int]] = []
-    for first in tracked(range(0, len(canvases), at_once), "captioning with PyTorch"):
-        batch = canvases[first : first + at_once]
-        seen = torch.from_numpy(to_tensor(np.concatenate([spec.cut(c) for c in batch]), spec))
-        layout = spec.layout(batch[0])
-        made = source.family.generate(captioner.model, seen, layout, source.prompt, settings)
-        rows += [_ended(row, defaults.end_tokens) for row in made]
-    return rows
+    seen = torch.from_numpy(to_tensor(np.concatenate([spec.cut(c) for c in canvases]), spec))
+    layout = spec.layout(canvases[0])
+    made = source.family.generate(captioner.model, seen, layout, source.prompt, settings)
+    return [_ended(row, defaults.end_tokens) for row in made]
 
 
 def _ended(row: list[int], end_tokens: tuple[int, ...]) -> list[int]:

@@ -146,11 +146,11 @@ def table(report: Mapping[str, Any]) -> Group:
     from rich.console import Group
     from rich.table import Table
 
-    shown = Table(box=box.SIMPLE, pad_edge=False)
+    shown = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 0, 0, 1))
     shown.add_column("ms a frame", style="dim", no_wrap=True)
     ratios = f"of\n{UNDEFENDED}", "where\nclean"
     for name in ("p50", "p90", "p95", "p99", "frames/s", *ratios, "late"):
-        shown.add_column(name, justify="right")
+        shown.add_column(name, justify="right", no_wrap=True)
     by_stage = Table(box=box.SIMPLE, pad_edge=False)
     by_stage.add_column("mean ms", style="dim", no_wrap=True)
     by_stage.add_column("by stage")
