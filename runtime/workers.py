@@ -212,8 +212,8 @@ class OnProcess:
         told: Told | None = self._link.answer(due_s)
         woken_by_s = due_s if told is None else told.done_s
         self._woken_by_s = woken_by_s if woken_by_s > asked_s else None
-        if self._woken_by_s is not None and time.perf_counter() > until_s:
-            self._vigil.begin(time.perf_counter())
+        if self._woken_by_s is not None and (now_s := time.perf_counter()) > until_s:
+            self._vigil.begin(now_s)
         if told is None:
             return None
         if self._begun is not None:

@@ -90,7 +90,8 @@ class QNetwork(nn.Module):
         return functional.pad(values, (0, 1)) if table.stop else values
 
     # The next two apply one layer to the parts of its input and add, where its definition lays the
-    # parts side by side first: onnxruntime then takes 0.7 of the time for the whole network.
+    # parts side by side first: onnxruntime has a fast way for ``hidden`` channels, and none for one
+    # more (docs/log.md, 2026-11-30).
 
     def _mixed(self, reduced: torch.Tensor, covered: torch.Tensor) -> torch.Tensor:
         """(B, hidden, N) features and (B, N) coverage through ``mix``: (B, hidden, *grid)."""

@@ -24,39 +24,19 @@ from srd_edge.evaluation.controls import (
 )
 from srd_edge.kernels.actions import DEFAULT_TABLE
 from srd_edge.kernels.frames import Frame, Pixels
-from srd_edge.kernels.preprocess import Preprocessing
 from srd_edge.runtime import pipeline as pipeline_module
 from srd_edge.runtime.bundle import Bundle, read_bundle
-from srd_edge.runtime.bundle_specs import (
-    CaptionerSpec,
-    ObservationSpec,
-    PolicySpec,
-)
+from srd_edge.runtime.bundle_specs import ObservationSpec
 from srd_edge.runtime.captioning import OnnxCaptioner
 from srd_edge.runtime.decoders import Encoded
 from srd_edge.runtime.defender import Defender
-from srd_edge.runtime.generation_specs import GenerationDefaults
-from srd_edge.runtime.manifest import Manifest
 from srd_edge.runtime.policy import OnnxPolicy, Policy
 from srd_edge.runtime.records import Observation
 from srd_edge.training.qnetwork import QNetwork, QNetworkConfig
+from tests.runtime import one_node_bundle
 
-MANIFEST = Manifest(
-    captioner=CaptionerSpec(
-        "vision-encoder-decoder",
-        "cross-attention",
-        {"encoder": "encoder_model.onnx", "decoder": "decoder_model.onnx"},
-        layers=1,
-        heads=1,
-        head_dim=4,
-    ),
-    preprocessing=Preprocessing(8, 6, "bilinear", (0.5, 0.4, 0.3), (0.2, 0.2, 0.3)),
-    generation=GenerationDefaults(prompt=(1,), end_tokens=(2,), max_new_tokens=7),
-    actions=DEFAULT_TABLE,
-    observation=ObservationSpec(rows=2, columns=3, channels=4),
-    policy=PolicySpec("policy.onnx", "", max_steps=2, temperature=1.0),
-    precision="fp32",
-    opset=18,
+MANIFEST = replace(
+    one_node_bundle.MANIFEST, observation=ObservationSpec(rows=2, columns=3, channels=4)
 )
 
 
